@@ -1,0 +1,52 @@
+# Everything a person runs here, each with its own set-up. Needs Python >= 3.11, make and a package registry.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+SUBSCRIBERS ?= 20000
+RATE ?=
+LANG_UI ?= vi
+STATE ?= demo-state
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check format bench lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## virtual environment with the locked dependencies
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python >= 3.11 is needed: make PYTHON=python3.12 ..." >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(STAMP) ## a whole campaign against five simulated carriers
+	@$(BIN)/python -m demo --state $(STATE) --subscribers $(SUBSCRIBERS) --lang $(LANG_UI) $(if $(RATE),--rate $(RATE))
+
+check: $(STAMP) ## lint, types, layers, dependencies
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/deptry .
+
+test: check ## the gates and every test
+	$(BIN)/python -m pytest -n auto -m "not bench"
+
+bench: $(STAMP) ## measurements, as ratios in one run
+	$(BIN)/python -m pytest -m bench -s tests/bench
+
+format: $(STAMP) ## mend layout and simple lint
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: $(STAMP) ## resolve the locked dependencies anew (needs uv on the PATH)
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
+		--group dev pyproject.toml --upgrade --output-file requirements.lock
+
+clean: ## remove the environment, caches and the demo's state
+	rm -rf $(VENV) $(STATE) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build *.egg-info

@@ -1,0 +1,306 @@
+"""The nouns that every layer shares: plain frozen values, no behaviour beyond what their own fields answer."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from typing import NewType
+
+Msisdn = NewType("Msisdn", int)
+"""A Vietnamese mobile number in international form without plus, as an integer: 84912345678."""
+
+Token = NewType("Token", bytes)
+"""The 16-byte enciphered form under which a number is kept (store/vault.py)."""
+
+CarrierCode = NewType("CarrierCode", str)
+"""The short name of a carrier account: the stem of its card's file name, e.g. ``viettel``."""
+
+AreaCode = NewType("AreaCode", str)
+"""The five-digit code of a commune, ward or special zone in the national register."""
+
+CampaignId = NewType("CampaignId", int)
+MessageId = NewType("MessageId", int)
+RosterId = NewType("RosterId", int)
+
+TIMEZONE = "Asia/Ho_Chi_Minh"
+
+
+class Environment(StrEnum):
+    """Whether texts may reach the public. It is part of what approvers sign."""
+
+    REHEARSAL = "rehearsal"
+    LIVE = "live"
+
+
+class MessageClass(StrEnum):
+    """How urgent a warning is; windows, refusals and policies hang on it."""
+
+    ADVISORY = "advisory"
+    URGENT = "urgent"
+
+
+class UnknownPolicy(StrEnum):
+    """What becomes of a message whose acceptance cannot be known after a crash (docs/delivery.md)."""
+
+    AT_MOST_ONCE = "at-most-once"
+    AT_LEAST_ONCE = "at-least-once"
+    OPERATOR = "operator"
+
+
+class Variant(StrEnum):
+    """The two spellings of every Vietnamese text."""
+
+    ACCENTED = "accented"
+    UNACCENTED = "unaccented"
+
+
+class Role(StrEnum):
+    """What a person may do; one person may hold several roles, but signs once."""
+
+    OPERATOR = "operator"
+    AUTHOR = "author"
+    CONTENT_AUTHORITY = "content-authority"
+    APPROVER = "approver"
+    DUTY_OFFICER = "duty-officer"
+    REVIEWER = "reviewer"
+    AUDITOR = "auditor"
+
+
+class CampaignState(StrEnum):
+    """Where a campaign stands; the table of moves is rules/lifecycle.py."""
+
+    SUBMITTED = "submitted"
+    APPROVED = "approved"
+    SCHEDULED = "scheduled"
+    RUNNING = "running"
+    PAUSED = "paused"
+    FINISHED = "finished"
+    CANCELLED = "cancelled"
+    HALTED = "halted"
+    EXPIRED = "expired"
+
+
+class State(IntEnum):
+    """State of one part, and of a message; the numbers are a lattice.
+
+    A part is at the highest number any of its attempts reached; a message is at the lowest number any of its parts is at. From
+    `EXPIRED` upward a state is final evidence from the carrier and never changes again.
+    """
+
+    EXCLUDED = -1
+    READY = 0
+    CANCELLED = 1
+    LAPSED = 2
+    """The window or the order's deadline passed before the first byte was written."""
+    SUPPRESSED = 3
+    """The subscriber refused between planning and sending."""
+    RETRY = 5
+    """Definitely not accepted; will be tried again."""
+    REFUSED = 10
+    """Definitely not accepted, for good."""
+    UNCERTAIN = 20
+    """Written, or perhaps written, and no answer: nobody can know."""
+    ACCEPTED = 30
+    """The carrier took it and gave an id; no final receipt yet."""
+    EXPIRED = 40
+    DELETED = 41
+    UNDELIVERABLE = 42
+    REJECTED = 43
+    DELIVERED = 50
+
+
+class Exclusion(IntEnum):
+    """Why a person in the audience gets no message."""
+
+    REFUSED = 1
+    DUPLICATE = 2
+    STALE = 3
+    UNKNOWN_CELL = 4
+
+
+class DropReason(StrEnum):
+    """Why a row of a carrier's export does not become a subscriber."""
+
+    EMPTY = "empty"
+    NOT_A_NUMBER = "not-a-number"
+    WRONG_LENGTH = "wrong-length"
+    FIXED_LINE = "fixed-line"
+    SHORT_CODE = "short-code"
+    FOREIGN = "foreign"
+    UNALLOCATED = "unallocated"
+    BAD_CELL = "bad-cell"
+    BAD_TIME = "bad-time"
+    FEW_COLUMNS = "few-columns"
+    REPEATED = "repeated"
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """One commune-level unit, valid for a span of dates (key: code and valid_from)."""
+
+    code: AreaCode
+    name: str
+    kind: str
+    area_km2: float
+    lat: float
+    lon: float
+    former_province: str
+    former_districts: tuple[str, ...]
+    valid_from: dt.date
+    valid_to: dt.date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DailyWindow:
+    """Hours of the day, in Asia/Ho_Chi_Minh, in which sending is allowed: [opens, closes), whole minutes.
+
+    `closes` of 24:00 is written as `dt.time(0)`; opens == closes == 00:00 is the whole day. A window never spans midnight otherwise.
+    """
+
+    opens: dt.time
+    closes: dt.time
+
+    @property
+    def all_day(self) -> bool:
+        return self.opens == self.closes == dt.time(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """The rule that says who is to be warned, as it is signed."""
+
+    communes: tuple[AreaCode, ...]
+    """Codes, sorted; empty means the whole province."""
+    carriers: tuple[CarrierCode, ...]
+    active_within_h: int
+    """A subscriber last seen longer before the roster's observation time than this is stale."""
+    roster_max_age_h: int
+    """Each carrier's newest complete roster is taken, and must not be older than this at the start."""
+    max_recipients: int
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A campaign as its file orders it. Everything here is part of what approvers sign."""
+
+    name: str
+    title: str
+    environment: Environment
+    message_class: MessageClass
+    instruction: str
+    """Number and date of the written instruction behind it."""
+    template: str
+    variant: Variant
+    values: Mapping[str, str]
+    sender: str
+    audience: Audience
+    window: DailyWindow
+    start: dt.datetime | None
+    """UTC; None when the time is given at scheduling."""
+    start_within_h: int
+    """The campaign must have started this many hours after the (planned) start, else the approval is void."""
+    deadline_h: int
+    """No first attempt later than this many hours after the start."""
+    validity_h: int
+    """How long the carrier may keep trying a switched-off phone."""
+    override_refusals: bool
+    unknown_policy: UnknownPolicy
+    max_tps: Mapping[CarrierCode, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A value that never shows itself: not in logs, reprs, tracebacks or JSON."""
+
+    _value: str
+
+    def reveal(self) -> str:
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    __str__ = __repr__
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class IdRule:
+    """How a carrier spells one message id in its responses and in its receipts.
+
+    Each is ``raw``, ``hex`` or ``dec``; both are brought to one normal form before they are compared.
+    """
+
+    response: str = "raw"
+    receipt: str = "raw"
+
+
+@dataclass(frozen=True, slots=True)
+class CarrierCard:
+    """Everything carriers differ in, read from ``carriers/<code>.toml`` (files/carriers.py explains each key)."""
+
+    code: CarrierCode
+    name: str
+    mnc: str
+    endpoint: Endpoint
+    system_id: str
+    password: Secret
+    system_type: str
+    tls: bool
+    tps: int | None
+    """Contract rate in parts per second; None is unlimited (rehearsal only)."""
+    window: int
+    max_parts: int
+    allow_unicode: bool
+    forbidden: str
+    """Characters the gateway rejects."""
+    source_ton: int
+    source_npi: int
+    destination_ton: int
+    destination_npi: int
+    long_text: str
+    """``udh8`` or ``udh16``: how parts of a long text are tied together."""
+    ids: IdRule
+    receipt_means: str
+    """``handset``, ``smsc``, ``none`` or ``unknown``: what a receipt of this carrier proves."""
+    status_verdicts: Mapping[int, str]
+    """Vendor status codes → verdict names (smpp/status.py)."""
+    enquire_link_s: float
+    response_timeout_s: float
+    throttle_pause_s: float
+    retry_after_s: tuple[int, ...]
+    """Waits between tries after a temporary refusal; when used up, the refusal is final."""
+    receipt_timeout_h: int
+    assumed: tuple[str, ...] = ()
+    """Keys whose value is our assumption, not the carrier's word."""
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Who may sign: a public key with roles. `name` is an office, e.g. ``lanh-dao-so``."""
+
+    name: str
+    title: str
+    roles: frozenset[Role]
+    public_key: bytes
+    """Raw 32-byte Ed25519 key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """One signature over an order's digest."""
+
+    person: str
+    digest: str
+    signature: bytes
+    signed_at: dt.datetime
