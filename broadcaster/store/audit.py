@@ -1,0 +1,79 @@
+"""The audit chain: who did what, each entry bound to the one before it, written in the same transaction as the change.
+
+An entry's ``mac`` is HMAC-SHA256, under a key kept outside the database, over the previous entry's mac and this entry's canonical
+JSON. ``previous`` is unique, so the chain cannot fork.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, insert, select
+
+from broadcaster.store.schema import audit
+
+GENESIS = "0" * 64
+
+
+class Entry(NamedTuple):
+    seq: int
+    at_ms: int
+    actor: str
+    action: str
+    subject: str
+    detail: Mapping[str, Any]
+    previous: str
+    mac: str
+
+
+class Auditor:
+    """Append entries in the name of one actor."""
+
+    def __init__(self, key: bytes, actor: str) -> None:
+        self._key = key
+        self.actor = actor
+
+    def record(self, connection: Connection, action: str, subject: str, detail: Mapping[str, Any] | None = None) -> None:
+        """Append one entry inside the caller's write transaction. `detail` must be plain JSON and hold no number and no secret."""
+        head = connection.execute(select(audit.c.seq, audit.c.mac).order_by(audit.c.seq.desc()).limit(1)).first()
+        seq, previous = (head.seq + 1, head.mac) if head else (1, GENESIS)
+        entry = Entry(seq, time.time_ns() // 1_000_000, self.actor, action, subject, detail or {}, previous, "")
+        row = entry._asdict() | {"mac": _mac(self._key, entry), "detail_json": _canonical(entry.detail)}
+        del row["detail"]
+        connection.execute(insert(audit).values(row))
+
+
+def entries(connection: Connection) -> Iterator[Entry]:
+    """Yield all entries in order."""
+    for row in connection.execute(select(audit).order_by(audit.c.seq)):
+        yield Entry(row.seq, row.at_ms, row.actor, row.action, row.subject, json.loads(row.detail_json), row.previous, row.mac)
+
+
+def first_break(connection: Connection, key: bytes) -> int | None:
+    """Return the sequence number of the first entry that does not follow from the one before it, None when the chain holds."""
+    previous, expected = GENESIS, 1
+    for entry in entries(connection):
+        if entry.seq != expected or entry.previous != previous or not hmac.compare_digest(entry.mac, _mac(key, entry)):
+            return entry.seq
+        previous, expected = entry.mac, expected + 1
+    return None
+
+
+def head(connection: Connection) -> str:
+    """Return the newest entry's mac, the value that reports print and outsiders can keep."""
+    return connection.execute(select(audit.c.mac).order_by(audit.c.seq.desc()).limit(1)).scalar() or GENESIS
+
+
+def _canonical(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def _mac(key: bytes, entry: Entry) -> str:
+    body = [entry.seq, entry.at_ms, entry.actor, entry.action, entry.subject, entry.detail, entry.previous]
+    text = json.dumps(body, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()

@@ -1,0 +1,228 @@
+"""Open a database and keep its promises: the only module that knows which engine is underneath.
+
+SQLite comes from the pysqlite3 wheel, in WAL mode with ``synchronous=FULL``; every write transaction begins IMMEDIATE, so it never
+fails half-way for a lock it could have asked for at the start.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.pool import NullPool, QueuePool
+
+from broadcaster.errors import ConfigurationError, LockedError, StoreError
+from broadcaster.lang import Said
+from broadcaster.store import schema
+
+try:
+    import pysqlite3 as sqlite_driver
+except ImportError:
+    import sqlite3 as sqlite_driver
+
+BUSY_TIMEOUT_MS = 30_000
+_UNSOUND = ((3, 7, 0), (3, 51, 3))
+_MENDED = {(3, 44, 6), (3, 50, 7)}
+
+
+def sound_sqlite(version: tuple[int, ...]) -> bool:
+    """Tell whether this SQLite is free of the WAL-reset corruption (3.7.0 to 3.51.2, mended in 3.44.6 and 3.50.7)."""
+    return not _UNSOUND[0] <= version < _UNSOUND[1] or version in _MENDED
+
+
+class Store:
+    """One database, reached through `read()` and `write()` transactions.
+
+    `service` marks the connections of the one service process, which alone checkpoints while it runs.
+    """
+
+    def __init__(self, url: str, *, service: bool = False) -> None:
+        self.url = make_url(url)
+        self.sqlite = self.url.get_backend_name() == "sqlite"
+        self.path = Path(self.url.database or "") if self.sqlite else None
+        if self.sqlite:
+            _check_sqlite(self.path)
+        self.engine = self._create(service=service)
+
+    def _create(self, *, service: bool) -> Engine:
+        if not self.sqlite:
+            return create_engine(self.url, pool_pre_ping=True)
+        engine = create_engine(self.url, module=sqlite_driver, poolclass=QueuePool if service else NullPool)
+        path = self.path
+
+        @event.listens_for(engine, "connect")
+        def _prepare(connection: Any, _record: Any) -> None:
+            connection.isolation_level = None
+            cursor = connection.cursor()
+            for pragma in (
+                f"busy_timeout={BUSY_TIMEOUT_MS}",
+                "journal_mode=WAL",
+                "synchronous=FULL",
+                "foreign_keys=ON",
+                "secure_delete=ON",
+                "cache_size=-65536",
+                "wal_autocheckpoint=4000"
+                if service or path is None or not service_running(path)
+                else "wal_autocheckpoint=0",
+            ):
+                cursor.execute(f"PRAGMA {pragma}")
+            cursor.close()
+
+        @event.listens_for(engine, "begin")
+        def _begin(connection: Connection) -> None:
+            mode = "DEFERRED" if connection.get_execution_options().get("reads_only") else "IMMEDIATE"
+            connection.exec_driver_sql(f"BEGIN {mode}")
+
+        return engine
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Open a write transaction: committed when the block ends, rolled back when it raises.
+
+        Raises `LockedError` when another writer holds the database too long, `StoreError` for any other fault of the engine.
+        """
+        with _explained(), self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Open a snapshot that sees one consistent state and never waits for writers."""
+        with (
+            _explained(),
+            self.engine.connect().execution_options(reads_only=True) as connection,
+            connection.begin(),
+        ):
+            yield connection
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except OperationalError as error:
+        cause = str(error.orig)
+        if "locked" in cause or "busy" in cause:
+            raise LockedError(
+                Said("Cơ sở dữ liệu đang bị một tiến trình khác giữ quá lâu.", "Another process held the database too long.")
+            ) from error
+        raise StoreError(Said(f"Lỗi cơ sở dữ liệu: {cause}", f"Database error: {cause}")) from error
+    except DatabaseError as error:
+        raise StoreError(Said(f"Lỗi cơ sở dữ liệu: {error.orig}", f"Database error: {error.orig}")) from error
+
+
+def _check_sqlite(path: Path | None) -> None:
+    version = tuple(sqlite_driver.sqlite_version_info)
+    if not sound_sqlite(version):
+        shown = ".".join(map(str, version))
+        raise StoreError(
+            Said(
+                f"SQLite {shown} của máy này có thể làm hỏng dữ liệu (lỗi WAL-reset của 3.7.0–3.51.2).",
+                f"This machine's SQLite {shown} may corrupt data (the WAL-reset fault of 3.7.0-3.51.2).",
+            ),
+            Said("Cài gói pysqlite3 (bản dựng sẵn).", "Install the pysqlite3 wheel."),
+        )
+    if path is not None and path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077:
+        raise ConfigurationError(
+            Said(f"{path}: người khác đọc được tệp dữ liệu này.", f"{path}: others can read this database file."),
+            Said(f"Chạy: chmod 600 {path}", f"Run: chmod 600 {path}"),
+        )
+
+
+def open_store(url: str, *, service: bool = False) -> Store:
+    """Open an existing database of the right version.
+
+    Raises `StoreError` when it is missing, or of another version than this code (then `db upgrade` is the way).
+    """
+    store = Store(url, service=service)
+    if store.path is not None and not store.path.exists():
+        raise StoreError(
+            Said(f"Chưa có cơ sở dữ liệu: {store.path}", f"There is no database: {store.path}"),
+            Said("Tạo bằng: broadcaster init", "Create it with: broadcaster init"),
+        )
+    with store.read() as connection:
+        found = current_version(connection)
+    if found != schema.HEAD:
+        raise StoreError(
+            Said(
+                f"Cơ sở dữ liệu ở phiên bản {found}, chương trình cần {schema.HEAD}.",
+                f"The database is at version {found}, this program needs {schema.HEAD}.",
+            ),
+            Said("Chạy: broadcaster db upgrade", "Run: broadcaster db upgrade"),
+        )
+    return store
+
+
+def current_version(connection: Connection) -> str | None:
+    """Return the migration the database stands at, None when it is empty."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+
+
+def append(connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, or_ignore: bool = False) -> None:
+    """Insert many rows through the driver's own executemany, the fastest portable road (docs/performance.md).
+
+    `or_ignore` leaves rows whose key exists as they are.
+    """
+    if not rows:
+        return
+    mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
+    target = f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({', '.join([mark] * len(columns))})"
+    connection.exec_driver_sql(target + (" ON CONFLICT DO NOTHING" if or_ignore else ""), list(map(tuple, rows)))
+
+
+def data_version(connection: Connection) -> int:
+    """Return a number that changes whenever another connection has committed."""
+    if connection.dialect.name == "sqlite":
+        return int(connection.exec_driver_sql("PRAGMA data_version").scalar_one())
+    return int(connection.exec_driver_sql("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint").scalar_one())
+
+
+def _lock_path(database: Path) -> Path:
+    return database.with_name(database.name + ".service-lock")
+
+
+def service_running(database: Path) -> bool:
+    """Tell whether a service holds this SQLite database's lock file."""
+    path = _lock_path(database)
+    if not path.exists():
+        return False
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+@contextmanager
+def service_lock(database: Path) -> Iterator[None]:
+    """Hold the lock that makes this process the one service of a SQLite database.
+
+    The kernel releases it when the process dies, so a free lock proves the former owner dead. Raises `LockedError`.
+    """
+    descriptor = os.open(_lock_path(database), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise LockedError(
+                Said("Một dịch vụ khác đang chạy trên cơ sở dữ liệu này.", "Another service runs on this database."),
+                Said("Xem tiến trình: broadcaster service status", "See it with: broadcaster service status"),
+            ) from error
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,103 @@
+"""Phone numbers at rest: one 16-byte token each, readable only with the vault key.
+
+A number is enciphered as one AES-256 block holding the number and eight bytes of redundancy (encode-then-encipher, Bellare and
+Rogaway 2000). The same number always gives the same token, so the database can join and look up on it; without the key a token says
+nothing; a token that was altered fails its redundancy. The key lives in a file outside the database.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import secrets
+import struct
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+from broadcaster.errors import ConfigurationError, StoreError
+from broadcaster.lang import Said
+from broadcaster.model import Msisdn, Token
+
+_BLOCK = 16
+_REDUNDANCY = b"msisdn-1"
+
+
+class Vault:
+    """Turn numbers into tokens and back, in bulk (about a microsecond each)."""
+
+    def __init__(self, key: bytes) -> None:
+        self._cipher = Cipher(algorithms.AES(key), modes.ECB())  # noqa: S305  one block, never chained: see the module text
+        self._key = key
+
+    def __repr__(self) -> str:
+        return f"Vault({self.fingerprint[:8]})"
+
+    @property
+    def fingerprint(self) -> str:
+        """A public name of the key, kept in the database to tell a wrong key file at once."""
+        return hashlib.sha256(b"broadcaster-vault-fingerprint" + self._key).hexdigest()
+
+    def tokens(self, numbers: Sequence[Msisdn] | Sequence[int]) -> list[Token]:
+        """Encipher numbers; the result has the same order."""
+        blocks = b"".join([struct.pack(">Q8s", number, _REDUNDANCY) for number in numbers])
+        encryptor = self._cipher.encryptor()
+        sealed = encryptor.update(blocks) + encryptor.finalize()
+        return [Token(sealed[at : at + _BLOCK]) for at in range(0, len(sealed), _BLOCK)]
+
+    def token(self, number: Msisdn | int) -> Token:
+        return self.tokens([number])[0]
+
+    def reveal(self, tokens: Iterable[bytes]) -> list[Msisdn]:
+        """Decipher tokens; the result has the same order. Raises `StoreError` when one was altered or belongs to another key."""
+        decryptor = self._cipher.decryptor()
+        opened = decryptor.update(b"".join(tokens)) + decryptor.finalize()
+        numbers = []
+        for number, redundancy in struct.iter_unpack(">Q8s", opened):
+            if redundancy != _REDUNDANCY:
+                raise StoreError(
+                    Said("Một mã thuê bao đã bị sửa hoặc thuộc khóa khác.", "A subscriber's token was altered or belongs to another key.")
+                )
+            numbers.append(Msisdn(number))
+        return numbers
+
+
+def commitment(numbers: Iterable[int], salt: bytes) -> str:
+    """Return a salted commitment over a set of numbers, whatever their order; a change of the vault's key does not void it."""
+    total = hashlib.sha256(b"broadcaster-roster-v1" + salt)
+    for number in sorted(numbers):
+        total.update(struct.pack(">Q", number))
+    return total.hexdigest()
+
+
+def write_key_file(path: Path) -> None:
+    """Make a new 32-byte key; refuses to overwrite, since a lost key makes every number unreadable."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError as error:
+        raise ConfigurationError(Said(f"{path}: đã có tệp khóa.", f"{path}: a key file is already there.")) from error
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(base64.b64encode(secrets.token_bytes(32)) + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_key_file(path: Path) -> bytes:
+    """Return the 32 bytes of a key file. Raises `ConfigurationError` when it is missing, damaged or readable by others."""
+    try:
+        mode = path.stat().st_mode
+        key = base64.b64decode(path.read_bytes(), validate=False)
+    except FileNotFoundError as error:
+        raise ConfigurationError(Said(f"{path}: không có tệp khóa.", f"{path}: there is no key file.")) from error
+    except ValueError as error:
+        raise ConfigurationError(Said(f"{path}: tệp khóa hỏng.", f"{path}: the key file is damaged.")) from error
+    if mode & 0o077:
+        raise ConfigurationError(
+            Said(f"{path}: người khác đọc được tệp khóa này.", f"{path}: others can read this key file."),
+            Said(f"Chạy: chmod 600 {path}", f"Run: chmod 600 {path}"),
+        )
+    if len(key) != 32:
+        raise ConfigurationError(Said(f"{path}: khóa phải dài 32 byte.", f"{path}: the key must be 32 bytes."))
+    return key
