@@ -165,6 +165,7 @@ campaign = Table(
     Column("deadline_ms", BigInteger),
     Column("finished_ms", BigInteger),
     Column("reason", Text),
+    Column("enlisted", Boolean, nullable=False),
 )
 
 campaign_roster = Table(
@@ -208,7 +209,12 @@ message = Table(
     Column("state", SmallInteger, nullable=False),
     Column("exclusion", SmallInteger, nullable=False),
     Column("not_before_ms", BigInteger),
-    Index("ix_message_due", "not_before_ms", sqlite_where=text("not_before_ms IS NOT NULL"), postgresql_where=text("not_before_ms IS NOT NULL")),
+    Index(
+        "ix_message_due",
+        "not_before_ms",
+        sqlite_where=text("not_before_ms IS NOT NULL"),
+        postgresql_where=text("not_before_ms IS NOT NULL"),
+    ),
 )
 
 lease = Table(

@@ -58,7 +58,10 @@ class Vault:
         for number, redundancy in struct.iter_unpack(">Q8s", opened):
             if redundancy != _REDUNDANCY:
                 raise StoreError(
-                    Said("Một mã thuê bao đã bị sửa hoặc thuộc khóa khác.", "A subscriber's token was altered or belongs to another key.")
+                    Said(
+                        "Một mã thuê bao đã bị sửa hoặc thuộc khóa khác.",
+                        "A subscriber's token was altered or belongs to another key.",
+                    )
                 )
             numbers.append(Msisdn(number))
         return numbers

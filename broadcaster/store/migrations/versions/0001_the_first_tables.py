@@ -49,6 +49,7 @@ def upgrade() -> None:
     sa.Column('deadline_ms', sa.BigInteger(), nullable=True),
     sa.Column('finished_ms', sa.BigInteger(), nullable=True),
     sa.Column('reason', sa.Text(), nullable=True),
+    sa.Column('enlisted', sa.Boolean(), nullable=False),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_campaign')),
     sa.UniqueConstraint('name', name=op.f('uq_campaign_name'))
     )

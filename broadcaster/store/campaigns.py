@@ -1,0 +1,173 @@
+"""The `campaign`, `approval` and `lane` tables. A lane is one campaign's messages to one carrier."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, RowMapping, insert, select, update
+
+from broadcaster.errors import NotFoundError
+from broadcaster.lang import Said
+from broadcaster.model import Approval, CampaignId, CampaignState, CarrierCode, RosterId
+from broadcaster.store.schema import LANE_SHIFT, approval, campaign, campaign_roster, installation, lane
+from broadcaster.store.times import from_ms, to_ms
+
+
+class Campaign(NamedTuple):
+    """One row of `campaign`; `content` is what approvers sign, `digest` the digest it had when it was submitted."""
+
+    id: CampaignId
+    name: str
+    state: CampaignState
+    content: Mapping[str, Any]
+    digest: str
+    submitted_by: str
+    submitted_ms: int
+    planned_ms: int | None
+    start_by_ms: int | None
+    started_ms: int | None
+    deadline_ms: int | None
+    finished_ms: int | None
+    reason: str | None
+    enlisted: bool
+    """Whether its messages are written out; the service does it once the campaign is scheduled."""
+
+
+class Lane(NamedTuple):
+    """One campaign's messages to one carrier; positions 1..`messages`, those below `next_position` have been leased."""
+
+    id: int
+    campaign_id: CampaignId
+    carrier: CarrierCode
+    body: str
+    parts: int
+    messages: int
+    excluded: int
+    next_position: int
+    halted: str | None
+
+    @property
+    def first_id(self) -> int:
+        return (self.id << LANE_SHIFT) + 1
+
+    @property
+    def end_id(self) -> int:
+        """One past the last id that is to be sent."""
+        return self.first_id + self.messages
+
+
+def insert_campaign(
+    connection: Connection,
+    *,
+    name: str,
+    content_json: str,
+    digest: str,
+    submitted_by: str,
+    submitted_ms: int,
+    roster_ids: Sequence[RosterId],
+) -> CampaignId:
+    """Store a newly submitted campaign with the rosters its audience comes from."""
+    result = connection.execute(
+        insert(campaign).values(
+            name=name,
+            state=CampaignState.SUBMITTED.value,
+            content_json=content_json,
+            digest=digest,
+            submitted_by=submitted_by,
+            submitted_ms=submitted_ms,
+            enlisted=False,
+        )
+    )
+    campaign_id = CampaignId(int(result.inserted_primary_key[0]))  # type: ignore[index]
+    if roster_ids:
+        connection.execute(insert(campaign_roster), [{"campaign_id": campaign_id, "roster_id": item} for item in roster_ids])
+    return campaign_id
+
+
+def find_campaign(connection: Connection, reference: str) -> Campaign:
+    """Return the campaign with this number or name. Raises `NotFoundError`."""
+    match = campaign.c.id == int(reference) if reference.isascii() and reference.isdigit() else campaign.c.name == reference
+    row = connection.execute(select(campaign).where(match)).mappings().first()
+    if row is None:
+        raise NotFoundError(
+            Said(f"Không có chiến dịch «{reference}».", f"There is no campaign “{reference}”."),
+            Said("Xem danh sách: broadcaster campaign list", "List them with: broadcaster campaign list"),
+        )
+    return _campaign(row)
+
+
+def campaigns(connection: Connection, *states: CampaignState) -> list[Campaign]:
+    """Return the campaigns in any of these states (all without), oldest first."""
+    query = select(campaign).order_by(campaign.c.id)
+    if states:
+        query = query.where(campaign.c.state.in_([state.value for state in states]))
+    return [_campaign(row) for row in connection.execute(query).mappings()]
+
+
+def _campaign(row: RowMapping) -> Campaign:
+    values = dict(row) | {"state": CampaignState(row["state"]), "content": json.loads(row["content_json"])}
+    del values["content_json"]
+    return Campaign(**values)
+
+
+def change_campaign(connection: Connection, campaign_id: CampaignId, state: CampaignState, **values: int | str | bool | None) -> None:
+    """Set the state and the named columns."""
+    connection.execute(update(campaign).where(campaign.c.id == campaign_id).values(state=state.value, **values))
+
+
+def add_approval(connection: Connection, campaign_id: CampaignId, item: Approval) -> None:
+    connection.execute(
+        insert(approval).values(
+            campaign_id=campaign_id,
+            person=item.person,
+            digest=item.digest,
+            signature=item.signature,
+            signed_ms=to_ms(item.signed_at),
+        )
+    )
+
+
+def approvals(connection: Connection, campaign_id: CampaignId) -> list[Approval]:
+    rows = connection.execute(select(approval).where(approval.c.campaign_id == campaign_id).order_by(approval.c.signed_ms))
+    return [Approval(row.person, row.digest, row.signature, from_ms(row.signed_ms)) for row in rows]
+
+
+def roster_ids(connection: Connection, campaign_id: CampaignId) -> list[RosterId]:
+    query = (
+        select(campaign_roster.c.roster_id).where(campaign_roster.c.campaign_id == campaign_id).order_by(campaign_roster.c.roster_id)
+    )
+    return [RosterId(item) for item in connection.execute(query).scalars()]
+
+
+def insert_lane(connection: Connection, campaign_id: CampaignId, carrier: CarrierCode, body: str, parts: int) -> int:
+    """Open an empty lane and return its id."""
+    result = connection.execute(
+        insert(lane).values(
+            campaign_id=campaign_id, carrier=carrier, body=body, parts=parts, messages=0, excluded=0, next_position=1, halted=None
+        )
+    )
+    return int(result.inserted_primary_key[0])  # type: ignore[index]
+
+
+def lanes(connection: Connection, *campaign_ids: CampaignId) -> list[Lane]:
+    """Return the lanes of these campaigns, in order of their ids."""
+    query = select(lane).where(lane.c.campaign_id.in_(campaign_ids)).order_by(lane.c.id)
+    return [Lane(**row) for row in connection.execute(query).mappings()]
+
+
+def change_lane(connection: Connection, lane_id: int, **values: int | str | None) -> None:
+    """Set the named columns of a lane."""
+    connection.execute(update(lane).where(lane.c.id == lane_id).values(**values))
+
+
+def installed(connection: Connection) -> RowMapping:
+    """Return the installation's one row."""
+    return connection.execute(select(installation)).mappings().one()
+
+
+def next_epoch(connection: Connection) -> int:
+    """Raise the installation's epoch: every start of the service is one."""
+    connection.execute(update(installation).values(epoch=installation.c.epoch + 1))
+    return int(connection.execute(select(installation.c.epoch)).scalar_one())

@@ -1,0 +1,82 @@
+"""The `refusal` log, the `opt_out` set it adds up to, and the `reply` inbox."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sqlalchemy import Connection, func, select
+
+from broadcaster.store.engine import append, execute_many
+from broadcaster.store.schema import opt_out, refusal, reply
+
+
+class Refusal(NamedTuple):
+    """One refusal, or its withdrawal (`refuses` False), with where it came from and what proves it."""
+
+    token: bytes
+    refuses: bool
+    source: str
+    evidence: str
+    at_ms: int
+
+
+class Reply(NamedTuple):
+    """One text a subscriber sent us; `kind` is the reading of rules/refusal.py."""
+
+    carrier: str
+    token: bytes | None
+    kind: str
+    content: str
+    at_ms: int
+
+
+def record_refusals(connection: Connection, refusals: Sequence[Refusal]) -> None:
+    """Append to the log and bring the set in line, in the caller's transaction; repeating a refusal changes nothing."""
+    append(connection, refusal, Refusal._fields, refusals)
+    append(
+        connection,
+        opt_out,
+        ("token", "since_ms"),
+        [(item.token, item.at_ms) for item in refusals if item.refuses],
+        or_ignore=True,
+    )
+    execute_many(connection, "DELETE FROM opt_out WHERE token = ?", [(item.token,) for item in refusals if not item.refuses])
+
+
+def record_replies(connection: Connection, replies: Sequence[Reply]) -> None:
+    """Append to the inbox."""
+    append(connection, reply, Reply._fields, replies)
+
+
+def refusals_after(connection: Connection, last_id: int) -> tuple[int, list[tuple[bytes, bool]]]:
+    """Return the newest log id and the (token, refuses) entries behind `last_id`, in order."""
+    rows = connection.execute(
+        select(refusal.c.id, refusal.c.token, refusal.c.refuses).where(refusal.c.id > last_id).order_by(refusal.c.id)
+    ).all()
+    return (rows[-1].id if rows else last_id), [(row.token, row.refuses) for row in rows]
+
+
+def newest_refusal_id(connection: Connection) -> int:
+    return int(connection.execute(select(func.coalesce(func.max(refusal.c.id), 0))).scalar_one())
+
+
+def count_refusing(connection: Connection) -> int:
+    """Return how many numbers are refusing now."""
+    return int(connection.execute(select(func.count()).select_from(opt_out)).scalar_one())
+
+
+def refusals(connection: Connection, limit: int) -> list[Refusal]:
+    """Return the newest log entries first."""
+    rows = connection.execute(select(refusal).order_by(refusal.c.id.desc()).limit(limit))
+    return [Refusal(row.token, row.refuses, row.source, row.evidence, row.at_ms) for row in rows]
+
+
+def replies_between(connection: Connection, from_ms: int, to_ms: int) -> dict[tuple[str, str], int]:
+    """Return (carrier, kind) → how many texts came in during [from_ms, to_ms)."""
+    query = (
+        select(reply.c.carrier, reply.c.kind, func.count())
+        .where(reply.c.at_ms >= from_ms, reply.c.at_ms < to_ms)
+        .group_by(reply.c.carrier, reply.c.kind)
+    )
+    return {(carrier, kind): count for carrier, kind, count in connection.execute(query)}
