@@ -251,6 +251,8 @@ class CarrierCard:
 
     code: CarrierCode
     name: str
+    environment: Environment
+    """A rehearsal installation uses rehearsal cards only, a live one live cards only."""
     mnc: str
     endpoint: Endpoint
     system_id: str

@@ -79,11 +79,7 @@ def token_slices(subscribers: int) -> Iterator[tuple[bytes, bytes]]:
 
 
 def prepare(connection: Connection, rule: Rule) -> None:
-    """Make the temporary tables that `count` and `enlist` work in, on their connection."""
-    connection.execute(text("CREATE TEMPORARY TABLE IF NOT EXISTS target (code VARCHAR(5) PRIMARY KEY)"))
-    connection.execute(
-        text("CREATE TEMPORARY TABLE IF NOT EXISTS slice (token BLOB, carrier VARCHAR(32), area_code VARCHAR(5), exclusion SMALLINT)")
-    )
+    """Set the communes of the rule aside for `count` and `enlist` on the same connection."""
     connection.execute(text("DELETE FROM target"))
     if rule.communes:
         connection.execute(text("INSERT INTO target VALUES (:code)"), [{"code": code} for code in rule.communes])

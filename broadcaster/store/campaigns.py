@@ -23,6 +23,8 @@ class Campaign(NamedTuple):
     state: CampaignState
     content: Mapping[str, Any]
     digest: str
+    recipients: int
+    """How many would have got it when it was submitted; refusals and a newer look only shrink that."""
     submitted_by: str
     submitted_ms: int
     planned_ms: int | None
@@ -64,6 +66,7 @@ def insert_campaign(
     name: str,
     content_json: str,
     digest: str,
+    recipients: int,
     submitted_by: str,
     submitted_ms: int,
     roster_ids: Sequence[RosterId],
@@ -75,6 +78,7 @@ def insert_campaign(
             state=CampaignState.SUBMITTED.value,
             content_json=content_json,
             digest=digest,
+            recipients=recipients,
             submitted_by=submitted_by,
             submitted_ms=submitted_ms,
             enlisted=False,

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, text, update
 
 from broadcaster.model import State
+from broadcaster.store.campaigns import Lane
 from broadcaster.store.engine import append, execute_many
 from broadcaster.store.schema import LANE_SHIFT, lease, submission
 
@@ -159,24 +160,20 @@ def fold(connection: Connection, message_ids: set[int]) -> None:
     _scratch(connection, message_ids)
     connection.execute(text("DELETE FROM folded"))
     connection.execute(_FOLD, {"shift": LANE_SHIFT})
-    connection.execute(_MOVE, {"retry": int(State.RETRY)})
+    _apply(connection)
+
+
+def _apply(connection: Connection) -> int:
+    """Carry out the moves that `folded` lists, in messages and tallies; return how many."""
+    moved = connection.execute(_MOVE, {"retry": int(State.RETRY)}).rowcount
     for sign in (-1, 1):
         connection.execute(_RETALLY, {"sign": sign, "shift": LANE_SHIFT})
+    return moved
 
 
 def _scratch(connection: Connection, ids: Iterable[int]) -> None:
     connection.execute(text("DELETE FROM scratch"))
     execute_many(connection, "INSERT INTO scratch (id) VALUES (?)", ((item,) for item in ids))
-
-
-def prepare(connection: Connection) -> None:
-    """Make the temporary tables that folding works in; once per connection."""
-    connection.execute(text("CREATE TEMPORARY TABLE IF NOT EXISTS scratch (id BIGINT PRIMARY KEY)"))
-    connection.execute(
-        text(
-            "CREATE TEMPORARY TABLE IF NOT EXISTS folded (id BIGINT PRIMARY KEY, area_code VARCHAR(5), old_state SMALLINT, new_state SMALLINT)"
-        )
-    )
 
 
 def recover(connection: Connection, epoch: int, now_ms: int, limit: int) -> int:
@@ -186,7 +183,8 @@ def recover(connection: Connection, epoch: int, now_ms: int, limit: int) -> int:
     """
     row = connection.execute(
         text(
-            "SELECT id, lane_id, first_id, last_id, message_ids FROM lease WHERE closed_ms IS NULL AND epoch < :epoch ORDER BY id LIMIT 1"
+            "SELECT id, lane_id, first_id, last_id, message_ids FROM lease "
+            "WHERE closed_ms IS NULL AND epoch < :epoch ORDER BY id LIMIT 1"
         ),
         {"epoch": epoch},
     ).first()
@@ -217,6 +215,34 @@ def recover(connection: Connection, epoch: int, now_ms: int, limit: int) -> int:
     if len(settled) < limit:
         connection.execute(update(lease).where(lease.c.id == row.id).values(closed_ms=now_ms, crashed=bool(settled)))
     return len(settled) or 1
+
+
+def close_rest(connection: Connection, item: Lane, state: State, limit: int) -> int:
+    """Settle up to `limit` messages of a lane that will never be sent, as `state`; return how many were left to settle."""
+    base = item.id << LANE_SHIFT
+    last = min(item.next_position + limit - 1, item.messages)
+    ids = {"low": base + item.next_position, "high": base + last}
+    if item.next_position <= last:
+        connection.execute(text("DELETE FROM folded"))
+        connection.execute(
+            text(
+                "INSERT INTO folded (id, area_code, old_state, new_state) "
+                "SELECT id, area_code, state, :state FROM message WHERE id BETWEEN :low AND :high AND state = :ready"
+            ),
+            {**ids, "state": int(state), "ready": int(State.READY)},
+        )
+        connection.execute(text("UPDATE lane SET next_position = :next WHERE id = :lane"), {"next": last + 1, "lane": item.id})
+    else:
+        connection.execute(text("DELETE FROM folded"))
+        connection.execute(
+            text(
+                "INSERT INTO folded (id, area_code, old_state, new_state) "
+                "SELECT id, area_code, state, :state FROM message "
+                "WHERE not_before_ms IS NOT NULL AND id >= :low AND id < :high LIMIT :limit"
+            ),
+            {"low": base, "high": base + (1 << LANE_SHIFT), "state": int(state), "limit": limit},
+        )
+    return _apply(connection)
 
 
 def open_count(connection: Connection, lane_id: int) -> int:

@@ -55,16 +55,6 @@ def unmatched(connection: Connection) -> int:
     return int(connection.execute(select(func.count()).select_from(receipt).where(~receipt.c.matched)).scalar_one())
 
 
-def prepare(connection: Connection) -> None:
-    """Make the temporary table that matching works in; once per connection."""
-    connection.execute(
-        text(
-            "CREATE TEMPORARY TABLE IF NOT EXISTS hit (receipt_id BIGINT, message_id BIGINT, part SMALLINT, attempt SMALLINT, "
-            "state SMALLINT, error VARCHAR(16), received_ms BIGINT)"
-        )
-    )
-
-
 def match(connection: Connection, after: int = 0) -> int:
     """Match the unmatched receipts with ids above `after`; return how many found their submission."""
     connection.execute(text("DELETE FROM hit"))

@@ -61,18 +61,21 @@ def begin_roster(
     return RosterId(int(result.inserted_primary_key[0]))  # type: ignore[index]
 
 
-def add_subscribers(connection: Connection, roster_id: RosterId, rows: Sequence[tuple[bytes, int, int]]) -> None:
-    """Add (token, cell id, last seen in epoch seconds) rows; the caller has removed repeated tokens."""
-    append(connection, subscriber, ("roster_id", "token", "cell_id", "seen_s"), [(roster_id, *row) for row in rows])
+def add_subscribers(connection: Connection, roster_id: RosterId, rows: Sequence[tuple[bytes, int, int]]) -> int:
+    """Add (token, cell id, last seen in epoch seconds) rows; return how many were new to this roster, the others stay as they are."""
+    columns = ("roster_id", "token", "cell_id", "seen_s")
+    return append(connection, subscriber, columns, [(roster_id, *row) for row in rows], or_ignore=True)
 
 
 def complete_roster(
-    connection: Connection, roster_id: RosterId, *, file_rows: int, dropped: Mapping[str, int], commitment: str
+    connection: Connection, roster_id: RosterId, *, observed_ms: int, file_rows: int, dropped: Mapping[str, int], commitment: str
 ) -> None:
     """Mark a roster complete, with its counts."""
     kept = file_rows - sum(dropped.values())
     connection.execute(
-        update(roster).where(roster.c.id == roster_id).values(complete=True, file_rows=file_rows, kept=kept, commitment=commitment)
+        update(roster)
+        .where(roster.c.id == roster_id)
+        .values(complete=True, observed_ms=observed_ms, file_rows=file_rows, kept=kept, commitment=commitment)
     )
     append(connection, roster_drop, ("roster_id", "reason", "file_rows"), [(roster_id, *item) for item in sorted(dropped.items())])
 

@@ -31,6 +31,18 @@ HEAD = "0001"
 LANE_SHIFT = 32
 EXCLUDED_FROM = 1 << 31
 
+SCRATCH = (
+    "CREATE TEMPORARY TABLE scratch (id BIGINT PRIMARY KEY)",
+    "CREATE TEMPORARY TABLE folded (id BIGINT PRIMARY KEY, area_code VARCHAR(5), old_state SMALLINT, new_state SMALLINT)",
+    (
+        "CREATE TEMPORARY TABLE hit (receipt_id BIGINT, message_id BIGINT, part SMALLINT, attempt SMALLINT, state SMALLINT, "
+        "error VARCHAR(16), received_ms BIGINT)"
+    ),
+    "CREATE TEMPORARY TABLE target (code VARCHAR(5) PRIMARY KEY)",
+    "CREATE TEMPORARY TABLE slice (token {bytes}, carrier VARCHAR(32), area_code VARCHAR(5), exclusion SMALLINT)",
+)
+"""Temporary tables that every connection has, for statements that work on a set of rows; ``{bytes}`` is the engine's own type."""
+
 metadata = MetaData(
     naming_convention={
         "pk": "pk_%(table_name)s",
@@ -157,6 +169,7 @@ campaign = Table(
     Column("state", String(16), nullable=False),
     Column("content_json", Text, nullable=False),
     Column("digest", String(64), nullable=False),
+    Column("recipients", BigInteger, nullable=False),
     Column("submitted_by", String(80), nullable=False),
     Column("submitted_ms", BigInteger, nullable=False),
     Column("planned_ms", BigInteger),

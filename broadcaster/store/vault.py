@@ -13,6 +13,7 @@ import os
 import secrets
 import struct
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 from pathlib import Path
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -68,9 +69,9 @@ class Vault:
 
 
 def commitment(numbers: Iterable[int], salt: bytes) -> str:
-    """Return a salted commitment over a set of numbers, whatever their order; a change of the vault's key does not void it."""
+    """Return a salted commitment over a set of numbers, whatever their order and repetition; a new vault key does not void it."""
     total = hashlib.sha256(b"broadcaster-roster-v1" + salt)
-    for number in sorted(numbers):
+    for number, _ in groupby(sorted(numbers)):
         total.update(struct.pack(">Q", number))
     return total.hexdigest()
 

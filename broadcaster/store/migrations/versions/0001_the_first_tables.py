@@ -41,6 +41,7 @@ def upgrade() -> None:
     sa.Column('state', sa.String(length=16), nullable=False),
     sa.Column('content_json', sa.Text(), nullable=False),
     sa.Column('digest', sa.String(length=64), nullable=False),
+    sa.Column('recipients', sa.BigInteger(), nullable=False),
     sa.Column('submitted_by', sa.String(length=80), nullable=False),
     sa.Column('submitted_ms', sa.BigInteger(), nullable=False),
     sa.Column('planned_ms', sa.BigInteger(), nullable=True),

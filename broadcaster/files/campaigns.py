@@ -1,0 +1,225 @@
+"""Read a campaign order: ``campaigns/<name>.toml``, as a clerk writes it and approvers sign it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Final, Self
+from zoneinfo import ZoneInfo
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from broadcaster.errors import InvalidFileError, NotFoundError, Problem
+from broadcaster.files.areas import find_area
+from broadcaster.files.places import line_of
+from broadcaster.files.tomlfile import Table, load
+from broadcaster.lang import Said
+from broadcaster.model import (
+    TIMEZONE,
+    Area,
+    AreaCode,
+    Audience,
+    CarrierCode,
+    Environment,
+    MessageClass,
+    Order,
+    UnknownPolicy,
+    Variant,
+)
+from broadcaster.rules.order import parse_window
+
+_WORD_FOR_WHOLE: Final = {"areas": "province", "carriers": "all"}
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,59}", re.ASCII)
+_BRANDNAME: Final = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9._ -]{1,11}", re.ASCII)
+"""Article 23 of decree 91/2020/NĐ-CP: at most 11 characters, not digits alone."""
+
+_Line = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class _Campaign(Table):
+    title: _Line
+    environment: Environment
+    message_class: Annotated[MessageClass, Field(alias="class")]
+
+
+class _Instruction(Table):
+    number: Annotated[str, Field(min_length=1, max_length=60)]
+    date: dt.date
+    issued_by: _Line
+
+
+class _Text(Table):
+    template: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    variant: Variant
+    sender: str
+    values: dict[str, str] = Field(default_factory=dict)
+
+    @field_validator("sender")
+    @classmethod
+    def _brandname(cls, sender: str) -> str:
+        if not _BRANDNAME.fullmatch(sender):
+            raise ValueError(
+                Said(
+                    vi="tên định danh gồm 1 đến 11 ký tự: chữ không dấu, chữ số, . _ - và khoảng trắng; có ít nhất một chữ cái",
+                    en="a brandname has 1 to 11 characters: plain letters, digits, . _ - and space, with at least one letter",
+                )
+            )
+        return sender
+
+
+class _Audience(Table):
+    areas: tuple[str, ...]
+    """Empty for the whole province, which must be written out as ``province``."""
+    carriers: tuple[str, ...] = ()
+    """Empty for all."""
+    active_within_h: Annotated[int, Field(ge=1, le=24 * 365)]
+    roster_max_age_h: Annotated[int, Field(ge=1, le=24 * 365)]
+    max_recipients: Annotated[int, Field(ge=1, le=10_000_000)]
+
+    @field_validator("areas", "carriers", mode="before")
+    @classmethod
+    def _whole_by_word_only(cls, value: object, info: ValidationInfo) -> object:
+        word = _WORD_FOR_WHOLE[info.field_name or ""]
+        if value == word:
+            return ()
+        if value == [] or isinstance(value, str):
+            raise ValueError(
+                Said(vi=f'phải là "{word}" hoặc mảng tên không rỗng', en=f'must be "{word}" or an array of at least one name')
+            )
+        return tuple(value) if isinstance(value, list) else value
+
+
+class _Time(Table):
+    start: dt.datetime | None = None
+    window: str = "07:00-22:00"
+    start_within_h: Annotated[int, Field(ge=1, le=24 * 14)]
+    deadline_h: Annotated[int, Field(ge=1, le=24 * 14)]
+    validity_h: Annotated[int, Field(ge=1, le=72)]
+
+    @field_validator("window")
+    @classmethod
+    def _readable(cls, window: str) -> str:
+        parse_window(window)
+        return window
+
+
+class _Delivery(Table):
+    override_refusals: bool = False
+    unknown_policy: UnknownPolicy = UnknownPolicy.AT_MOST_ONCE
+    max_tps: dict[str, Annotated[int, Field(ge=1, le=10_000)]] = Field(default_factory=dict)
+
+
+class _OrderFile(Table):
+    campaign: _Campaign
+    instruction: _Instruction
+    text: _Text
+    audience: _Audience
+    time: _Time
+    delivery: _Delivery = _Delivery()
+
+    @model_validator(mode="after")
+    def _allowed_for_class(self) -> Self:
+        urgent = self.campaign.message_class is MessageClass.URGENT
+        rehearsal = self.campaign.environment is Environment.REHEARSAL
+        if parse_window(self.time.window).all_day and not (urgent or rehearsal):
+            raise ValueError(
+                Said(
+                    vi="[time] window: chỉ được gửi cả ngày khi diễn tập hoặc khi tin thuộc loại urgent",
+                    en="[time] window: the whole day is allowed only in a rehearsal or for the class urgent",
+                )
+            )
+        if self.delivery.override_refusals and not urgent:
+            raise ValueError(
+                Said(
+                    vi="[delivery] override_refusals: chỉ tin thuộc loại urgent mới được gửi đến người đã từ chối",
+                    en="[delivery] override_refusals: only the class urgent may reach people who refused",
+                )
+            )
+        return self
+
+
+def read_order(path: Path, areas: Sequence[Area], carriers: Collection[CarrierCode]) -> Order:
+    """Return the order in `path`; its name is the stem of the file name.
+
+    Times without an offset are in Asia/Ho_Chi_Minh. `areas` and `carriers` are those the installation knows. Raises
+    `ConfigurationError` or `InvalidFileError` with every problem found.
+    """
+    if not _NAME.fullmatch(path.stem):
+        message = Said(
+            vi="tên tệp chiến dịch phải gồm chữ thường không dấu, chữ số và gạch ngang",
+            en="a campaign's file name must be of lower-case letters, digits and dashes",
+        )
+        raise InvalidFileError([Problem(str(path), message)])
+    form = load(path, _OrderFile)
+    communes, problems = _communes(path, form.audience.areas, areas)
+    problems += _unknown_carriers(path, form.audience.carriers, carriers, "audience.carriers")
+    problems += _unknown_carriers(path, form.delivery.max_tps, carriers, "delivery.max_tps")
+    if problems:
+        raise InvalidFileError(problems)
+    return _order(path.stem, form, communes, form.audience.carriers or carriers)
+
+
+def _communes(path: Path, names: Iterable[str], areas: Sequence[Area]) -> tuple[set[AreaCode], list[Problem]]:
+    codes: set[AreaCode] = set()
+    problems: list[Problem] = []
+    for name in names:
+        try:
+            codes.add(find_area(areas, name).code)
+        except NotFoundError as error:
+            hint = error.hint or Said("", "")
+            message = Said(vi=f"{error.message.vi}; {hint.vi}".rstrip("; "), en=f"{error.message.en}; {hint.en}".rstrip("; "))
+            problems.append(Problem(str(path), message, line_of(path, name), "audience.areas"))
+    return codes, problems
+
+
+def _unknown_carriers(path: Path, names: Iterable[str], carriers: Collection[CarrierCode], key: str) -> list[Problem]:
+    known = ", ".join(sorted(carriers))
+    return [
+        Problem(
+            str(path),
+            Said(vi=f"không có thẻ nhà mạng “{name}”; hiện có: {known}", en=f"there is no carrier card “{name}”; known: {known}"),
+            line_of(path, name),
+            key,
+        )
+        for name in names
+        if name not in carriers
+    ]
+
+
+def _order(name: str, form: _OrderFile, communes: Iterable[AreaCode], carriers: Iterable[str]) -> Order:
+    instruction = form.instruction
+    return Order(
+        name=name,
+        title=form.campaign.title,
+        environment=form.campaign.environment,
+        message_class=form.campaign.message_class,
+        instruction=f"{instruction.number}, {instruction.date:%d-%m-%Y}, {instruction.issued_by}",
+        template=form.text.template,
+        variant=form.text.variant,
+        values=dict(sorted(form.text.values.items())),
+        sender=form.text.sender,
+        audience=Audience(
+            communes=tuple(sorted(communes)),
+            carriers=tuple(sorted(CarrierCode(code) for code in carriers)),
+            active_within_h=form.audience.active_within_h,
+            roster_max_age_h=form.audience.roster_max_age_h,
+            max_recipients=form.audience.max_recipients,
+        ),
+        window=parse_window(form.time.window),
+        start=_utc(form.time.start),
+        start_within_h=form.time.start_within_h,
+        deadline_h=form.time.deadline_h,
+        validity_h=form.time.validity_h,
+        override_refusals=form.delivery.override_refusals,
+        unknown_policy=form.delivery.unknown_policy,
+        max_tps={CarrierCode(code): tps for code, tps in sorted(form.delivery.max_tps.items())},
+    )
+
+
+def _utc(start: dt.datetime | None) -> dt.datetime | None:
+    if start is None:
+        return None
+    local = start if start.tzinfo else start.replace(tzinfo=ZoneInfo(TIMEZONE))
+    return local.astimezone(dt.UTC)

@@ -1,0 +1,228 @@
+"""Read the carrier cards: ``carriers/<code>.toml``, one per account, every key explained in the cards that ship with the program.
+
+A card never holds the password: it names a file readable by its owner only, or an environment variable.
+"""
+
+from __future__ import annotations
+
+import re
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from broadcaster.errors import ConfigurationError, InvalidFileError, Problem
+from broadcaster.files.places import line_of
+from broadcaster.files.tomlfile import Table, load
+from broadcaster.lang import Said
+from broadcaster.model import CarrierCard, CarrierCode, Endpoint, Environment, IdRule, Secret
+from broadcaster.smpp.status import Verdict
+
+MAX_PASSWORD_OCTETS: Final = 8
+"""SMPP 3.4 §5.2.2: nine octets with the closing NUL; longer ones would be cut silently by some libraries."""
+
+_CODE: Final = re.compile(r"[a-z][a-z0-9-]{0,30}", re.ASCII)
+_STATUS: Final = re.compile(r"0x[0-9A-Fa-f]{1,8}|[0-9]{1,10}", re.ASCII)
+
+_IdForm = Literal["raw", "hex", "dec"]
+_Ascii = Annotated[str, Field(pattern=r"^[ -~]*$")]
+
+
+class _Card(Table):
+    name: Annotated[str, Field(min_length=1, max_length=60)]
+    environment: Environment
+    mnc: Annotated[str, Field(pattern=r"^[0-9]{2}$")]
+    host: Annotated[str, Field(pattern=r"^[A-Za-z0-9.:-]{1,253}$")]
+    port: Annotated[int, Field(ge=1, le=65535)]
+    tls: bool = False
+    system_id: Annotated[_Ascii, Field(min_length=1, max_length=15)]
+    password_file: Annotated[str, Field(min_length=1)] | None = None
+    password_env: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")] | None = None
+    system_type: Annotated[_Ascii, Field(max_length=12)] = ""
+    tps: Annotated[int, Field(ge=1, le=10_000)] | None
+    """None where the card says ``unlimited``."""
+    window: Annotated[int, Field(ge=1, le=1000)] = 10
+    max_parts: Annotated[int, Field(ge=1, le=10)] = 4
+    allow_unicode: bool = True
+    forbidden: str = ""
+    source_ton: Annotated[int, Field(ge=0, le=6)] = 5
+    source_npi: Annotated[int, Field(ge=0, le=18)] = 0
+    destination_ton: Annotated[int, Field(ge=0, le=6)] = 1
+    destination_npi: Annotated[int, Field(ge=0, le=18)] = 1
+    long_text: Literal["udh8", "udh16"] = "udh8"
+    response_id: _IdForm = "raw"
+    receipt_id: _IdForm = "raw"
+    receipt_means: Literal["handset", "smsc", "none", "unknown"] = "unknown"
+    receipt_timeout_h: Annotated[int, Field(ge=1, le=168)] = 72
+    enquire_link_s: Annotated[float, Field(ge=1, le=600)] = 30.0
+    response_timeout_s: Annotated[float, Field(ge=0.1, le=300)] = 30.0
+    throttle_pause_s: Annotated[float, Field(ge=0, le=60)] = 1.0
+    retry_after_s: Annotated[tuple[Annotated[int, Field(ge=1, le=86_400)], ...], Field(max_length=10)] = (60, 300, 900)
+    status_verdicts: dict[str, Verdict] = Field(default_factory=dict)
+    assumed: tuple[str, ...] = ()
+
+    @field_validator("tps", mode="before")
+    @classmethod
+    def _unlimited(cls, value: object) -> object:
+        return None if value == "unlimited" else value
+
+    @field_validator("status_verdicts")
+    @classmethod
+    def _codes(cls, verdicts: dict[str, Verdict]) -> dict[str, Verdict]:
+        bad = sorted(code for code in verdicts if not _STATUS.fullmatch(code))
+        if bad:
+            raise ValueError(
+                Said(
+                    vi=f"mã trạng thái phải là số dạng 0x0400 hoặc 1024, không phải: {', '.join(bad)}",
+                    en=f"a status code must be a number such as 0x0400 or 1024, not: {', '.join(bad)}",
+                )
+            )
+        return verdicts
+
+    @field_validator("assumed")
+    @classmethod
+    def _assumed_keys(cls, assumed: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = sorted(set(assumed) - set(cls.model_fields))
+        if unknown:
+            names = ", ".join(unknown)
+            raise ValueError(Said(vi=f"không phải khóa của thẻ: {names}", en=f"not keys of a card: {names}"))
+        return assumed
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        if self.password_file and self.password_env:
+            raise ValueError(
+                Said(
+                    vi="chỉ ghi một trong hai khóa password_file và password_env",
+                    en="give only one of password_file and password_env",
+                )
+            )
+        if self.environment is Environment.LIVE:
+            if self.tps is None:
+                raise ValueError(Said(vi='tps = "unlimited" chỉ dùng khi diễn tập', en='tps = "unlimited" is for rehearsals only'))
+            if not (self.password_file or self.password_env):
+                raise ValueError(
+                    Said(
+                        vi="thẻ thật phải có password_file hoặc password_env",
+                        en="a live card must have password_file or password_env",
+                    )
+                )
+        return self
+
+
+def read_card(path: Path, env: Mapping[str, str]) -> CarrierCard:
+    """Return the card of one carrier; its code is the stem of the file name.
+
+    The password comes from `password_file` (beside the card, mode 0600 or stricter) or from the variable `password_env` of `env`; a
+    rehearsal card may have none. Raises `ConfigurationError` or `InvalidFileError`.
+    """
+    if not _CODE.fullmatch(path.stem):
+        message = Said(
+            vi="tên tệp thẻ phải gồm chữ thường không dấu, chữ số và gạch ngang",
+            en="a card's file name must be of lower-case letters, digits and dashes",
+        )
+        raise InvalidFileError([Problem(str(path), message)])
+    card = load(path, _Card)
+    return CarrierCard(
+        code=CarrierCode(path.stem),
+        name=card.name,
+        environment=card.environment,
+        mnc=card.mnc,
+        endpoint=Endpoint(card.host, card.port),
+        system_id=card.system_id,
+        password=_password(path, card, env),
+        system_type=card.system_type,
+        tls=card.tls,
+        tps=card.tps,
+        window=card.window,
+        max_parts=card.max_parts,
+        allow_unicode=card.allow_unicode,
+        forbidden=card.forbidden,
+        source_ton=card.source_ton,
+        source_npi=card.source_npi,
+        destination_ton=card.destination_ton,
+        destination_npi=card.destination_npi,
+        long_text=card.long_text,
+        ids=IdRule(response=card.response_id, receipt=card.receipt_id),
+        receipt_means=card.receipt_means,
+        status_verdicts={int(code, 0): verdict for code, verdict in card.status_verdicts.items()},
+        enquire_link_s=card.enquire_link_s,
+        response_timeout_s=card.response_timeout_s,
+        throttle_pause_s=card.throttle_pause_s,
+        retry_after_s=card.retry_after_s,
+        receipt_timeout_h=card.receipt_timeout_h,
+        assumed=card.assumed,
+    )
+
+
+def read_cards(folder: Path, env: Mapping[str, str], environment: Environment) -> dict[CarrierCode, CarrierCard]:
+    """Return every card of `folder` by code, in order of code; problems of all cards are raised together.
+
+    A card of the other environment is a problem: a rehearsal must be unable to reach a real carrier.
+    """
+    paths = sorted(folder.glob("*.toml"))
+    if not paths:
+        message = Said(vi=f"không có thẻ nhà mạng nào trong {folder}", en=f"no carrier card in {folder}")
+        raise ConfigurationError(message)
+    cards: dict[CarrierCode, CarrierCard] = {}
+    problems: list[Problem] = []
+    for path in paths:
+        try:
+            card = read_card(path, env)
+        except InvalidFileError as error:
+            problems += error.problems
+            continue
+        if card.environment is not environment:
+            problems.append(_wrong_environment(path, card.environment, environment))
+        cards[card.code] = card
+    if problems:
+        raise InvalidFileError(problems)
+    return cards
+
+
+def _wrong_environment(path: Path, found: Environment, wanted: Environment) -> Problem:
+    message = Said(
+        vi=f"thẻ này dành cho môi trường {found}, còn hệ thống đang chạy ở môi trường {wanted}",
+        en=f"this card is for {found}, but the installation is set to {wanted}",
+    )
+    return Problem(str(path), message, line_of(path, "environment"), "environment")
+
+
+def _password(path: Path, card: _Card, env: Mapping[str, str]) -> Secret:
+    if card.password_env:
+        found: str | Said = env.get(card.password_env) or Said(
+            vi=f"chưa đặt biến môi trường {card.password_env}", en=f"the environment variable {card.password_env} is not set"
+        )
+        key = "password_env"
+    elif card.password_file:
+        found = _password_in(path.parent / card.password_file)
+        key = "password_file"
+    else:
+        return Secret("")
+    if isinstance(found, str) and not _fits(found):
+        found = Said(
+            vi=f"mật khẩu SMPP phải có từ 1 đến {MAX_PASSWORD_OCTETS} ký tự ASCII in được",
+            en=f"an SMPP password must have 1 to {MAX_PASSWORD_OCTETS} printable ASCII characters",
+        )
+    if isinstance(found, Said):
+        raise InvalidFileError([Problem(str(path), found, line_of(path, key), key)])
+    return Secret(found)
+
+
+def _password_in(path: Path) -> str | Said:
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        if mode & 0o077:
+            return Said(
+                vi=f"tệp mật khẩu {path} phải có quyền 0600 hoặc chặt hơn, đang là {mode:04o}",
+                en=f"the password file {path} must have mode 0600 or stricter, it has {mode:04o}",
+            )
+        return path.read_text("utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError):
+        return Said(vi=f"không đọc được tệp mật khẩu {path}", en=f"cannot read the password file {path}")
+
+
+def _fits(password: str) -> bool:
+    return 1 <= len(password) <= MAX_PASSWORD_OCTETS and password.isascii() and password.isprintable()

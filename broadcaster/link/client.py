@@ -1,0 +1,369 @@
+"""One SMPP bind of one carrier account: connect, bind, pump, and connect again, until told to stop (failures.md F30–F41)."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+import ssl
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from typing import Any, Final, NamedTuple
+
+from broadcaster.lang import Said
+from broadcaster.link.backoff import Backoff, Ending
+from broadcaster.link.pump import Pump
+from broadcaster.model import CarrierCard
+from broadcaster.smpp import (
+    Answered,
+    Bind,
+    BindKind,
+    BindRefused,
+    Bound,
+    Command,
+    DataSm,
+    DataSmResp,
+    Delivered,
+    DeliverSm,
+    DeliverSmResp,
+    Event,
+    LocalProtocolError,
+    PeerUnbound,
+    Quarantined,
+    Responded,
+    Role,
+    Session,
+    SubmitTemplate,
+    TimedOut,
+    Timers,
+    Unbind,
+    describe,
+)
+
+CONNECT_TIMEOUT_S: Final = 10.0
+UNBIND_TIMEOUT_S: Final = 5.0
+PEER_UNBOUND_WAIT_S: Final = 5.0
+EXPIRIES_IN_A_ROW: Final = 3
+
+_ALREADY_BOUND: Final = 0x05
+_BAD_CREDENTIALS: Final = frozenset({0x0E, 0x0F, 0x53})
+_NOT_BOUND: Final = 0x04
+_CANNOT_READ: Final = 0x65
+_UNBIND: Final = object()
+
+
+class LinkState(StrEnum):
+    """Where a bind stands."""
+
+    CONNECTING = "connecting"
+    BOUND = "bound"
+    REFUSED = "refused"
+    """The carrier answered the bind with a refusal."""
+    LOST = "lost"
+    """No connection, or not any more; it is tried again."""
+    STOPPED = "stopped"
+    """Nothing more is tried."""
+
+
+class Inbound(NamedTuple):
+    """A receipt, a subscriber's message, or one that cannot be read, to be acknowledged once it is durable."""
+
+    sequence: int
+    session_number: int
+    body: DeliverSm | DataSm | Quarantined
+
+
+class Client:
+    """Hold one bind of the account on `card`.
+
+    `on_answer` gets what the carrier answered, as (context, status, message id); `on_unanswered` the contexts of messages that were
+    perhaps written and whose answer will not come any more, and why; `on_inbound` what came from the carrier and must be
+    acknowledged; `on_state` each change and its reason in the current language. They get batches, and run on the loop's thread.
+    """
+
+    def __init__(
+        self,
+        card: CarrierCard,
+        *,
+        on_answer: Callable[[list[tuple[object, int, str | None]]], None],
+        on_unanswered: Callable[[list[object], str], None],
+        on_inbound: Callable[[list[Inbound]], None],
+        on_state: Callable[[LinkState, str], None],
+        clock: Callable[[], float] = time.monotonic,
+        backoff: Backoff = Backoff(),  # noqa: B008 - frozen
+    ) -> None:
+        self._card = card
+        self._on_answer = on_answer
+        self._on_unanswered = on_unanswered
+        self._on_inbound = on_inbound
+        self._on_state = on_state
+        self._clock = clock
+        self._backoff = backoff
+        self._pump: Pump | None = None
+        self._bound = False
+        self._leaving = False
+        self._session_number = 0
+        self._bind_status: int | None = None
+        self._ended: asyncio.Future[Said] | None = None
+        self._unacknowledged = 0
+        self._expiries_in_a_row = 0
+        self._expiry_times: deque[float] = deque()
+        self._stop_asked = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._finished = asyncio.Event()
+        self._finished.set()
+
+    @property
+    def bound(self) -> bool:
+        """Tell whether messages can be submitted now."""
+        return self._bound and not self._leaving
+
+    @property
+    def room(self) -> int:
+        """Tell how many messages can be submitted now: what is left of the window, none while the write buffer is full."""
+        pump = self._pump
+        if pump is None or not self.bound or not pump.writable or self._stop_asked.is_set():
+            return 0
+        return pump.session.room
+
+    @property
+    def outstanding(self) -> int:
+        """Tell how many messages wait for the carrier's answer."""
+        return self._pump.session.outstanding if self._pump else 0
+
+    async def run(self) -> None:
+        """Stay bound until `stop`, or until the carrier has refused our credentials twice (F30)."""
+        self._finished.clear()
+        endings: Counter[Ending] = Counter()
+        reason = Said(vi="đã dừng theo yêu cầu", en="stopped as asked")
+        try:
+            while not self._stop_asked.is_set():
+                started = self._clock()
+                ending, why = await self._live_once()
+                if self._stop_asked.is_set():
+                    break
+                if ending is Ending.LOST:
+                    lasted_s = self._clock() - started
+                    endings = Counter({Ending.LOST: 0 if lasted_s > self._backoff.longest_s else endings[Ending.LOST]})
+                endings[ending] += 1
+                since_start_s = self._clock() - started
+                wait_s = self._backoff.wait_s(ending, endings[ending], since_start_s, random.random())  # noqa: S311 - jitter
+                refused = ending in (Ending.CREDENTIALS, Ending.ALREADY_BOUND, Ending.REFUSED)
+                self._on_state(LinkState.REFUSED if refused else LinkState.LOST, str(why))
+                if wait_s is None:
+                    reason = Said(
+                        vi=f"{why.vi}; không thử lại cho đến khi sửa cấu hình",
+                        en=f"{why.en}; not tried again until the configuration is changed",
+                    )
+                    break
+                await self._rest(wait_s)
+        finally:
+            if self._pump is not None:
+                self._pump.abort(reason)
+            self._finished.set()
+            self._on_state(LinkState.STOPPED, str(reason))
+
+    async def stop(self, drain_s: float) -> None:
+        """Submit no more, wait up to `drain_s` for what is outstanding, unbind, close; receipts are taken until unbind_resp (F36)."""
+        self._stop_asked.set()
+        pump, ended = self._pump, self._ended
+        if pump is not None and ended is not None and self.bound:
+            self._note_idle()
+            await _wait_for(self._idle.wait(), drain_s)
+            if pump.open and self.bound:
+                pump.session.request(Unbind(), _UNBIND, self._clock())
+                pump.flush()
+                await _wait_for(asyncio.shield(ended), UNBIND_TIMEOUT_S)
+        if pump is not None:
+            pump.close(Said(vi="đã dừng theo yêu cầu", en="stopped as asked"))
+        await self._finished.wait()
+
+    def submit(self, template: SubmitTemplate, destination: bytes, context: object, reference: int | None = None) -> None:
+        """Put one message into the session; `flush` must follow. Raises LocalProtocolError when there is no room."""
+        if self._pump is None or not self.bound:
+            raise LocalProtocolError("not bound")
+        self._pump.session.submit(template, destination, context, self._clock(), reference)
+
+    def flush(self) -> None:
+        """Write what was submitted or acknowledged, in one piece."""
+        if self._pump is not None:
+            self._pump.flush()
+
+    def acknowledge(self, inbound: Inbound, status: int = 0) -> None:
+        """Answer one receipt or message; see `acknowledge_all`."""
+        self.acknowledge_all((inbound,), status)
+
+    def acknowledge_all(self, inbounds: Sequence[Inbound], status: int = 0) -> None:
+        """Answer receipts and messages and write the answers; those of an earlier session are passed over, as they come again."""
+        pump = self._pump
+        if pump is None or self._leaving or not pump.open:
+            return
+        for inbound in inbounds:
+            if inbound.session_number != self._session_number:
+                continue
+            body = inbound.body
+            if isinstance(body, Quarantined):
+                response = DeliverSmResp() if body.command == Command.DELIVER_SM else DataSmResp()
+                pump.session.respond(inbound.sequence, response, status or _CANNOT_READ)
+            else:
+                pump.session.respond(inbound.sequence, DeliverSmResp() if type(body) is DeliverSm else DataSmResp(), status)
+            self._unacknowledged -= 1
+        pump.flush()
+        self._note_idle()
+
+    async def _live_once(self) -> tuple[Ending, Said]:
+        """Connect, bind and pump until the connection ends; return how and why."""
+        card, loop = self._card, asyncio.get_running_loop()
+        self._on_state(LinkState.CONNECTING, str(card.endpoint))
+        self._begin_session()
+        self._ended = loop.create_future()
+        timers = Timers(enquire_link_s=card.enquire_link_s, response_timeout_s=card.response_timeout_s)
+        session = Session(Role.ESME, window=card.window, timers=timers)
+        opening = asyncio.ensure_future(
+            loop.create_connection(
+                lambda: Pump(session, self._clock, self._on_events, self._on_end, self._ask_to_bind),
+                card.endpoint.host,
+                card.endpoint.port,
+                ssl=ssl.create_default_context() if card.tls else None,
+                server_hostname=card.endpoint.host if card.tls else None,
+            )
+        )
+        stopping = asyncio.ensure_future(self._stop_asked.wait())
+        try:
+            await asyncio.wait({opening, stopping}, timeout=CONNECT_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+            if not opening.done():
+                opening.cancel()
+                return Ending.UNREACHABLE, Said(vi=f"{card.endpoint} không trả lời", en=f"{card.endpoint} does not answer")
+            opening.result()
+        except OSError as error:
+            return Ending.UNREACHABLE, _why_unreachable(error, card)
+        finally:
+            stopping.cancel()
+            opening.cancel()
+        why = await self._ended
+        if self._bind_status is not None:
+            return _ending_of(self._bind_status), why
+        return (Ending.LOST if self._bound else Ending.UNREACHABLE), why
+
+    def _begin_session(self) -> None:
+        self._session_number += 1
+        self._bound = False
+        self._leaving = False
+        self._bind_status = None
+        self._unacknowledged = 0
+        self._expiries_in_a_row = 0
+        self._expiry_times.clear()
+
+    def _ask_to_bind(self, pump: Pump) -> None:
+        self._pump = pump
+        card = self._card
+        bind = Bind(BindKind.TRANSCEIVER, card.system_id, card.password.reveal(), card.system_type)
+        pump.session.bind(bind, self._clock())
+        pump.flush()
+
+    def _on_events(self, pump: Pump, events: list[Event]) -> None:
+        answers: list[tuple[object, int, str | None]] = []
+        expired: list[object] = []
+        inbounds: list[Inbound] = []
+        for event in events:
+            if isinstance(event, Answered):
+                answers.append(event)
+            elif isinstance(event, Delivered):
+                inbounds.append(Inbound(event.sequence, self._session_number, event.body))
+            elif isinstance(event, Quarantined):
+                inbounds.append(Inbound(event.sequence, self._session_number, event))
+            elif isinstance(event, TimedOut) and event.context is not _UNBIND:
+                expired.append(event.context)
+            else:
+                self._on_session_event(pump, event)
+        if answers:
+            self._expiries_in_a_row = 0
+            self._on_answer(answers)
+            if any(status == _NOT_BOUND for _, status, _ in answers):
+                pump.close(Said(vi="nhà mạng nói phiên chưa đăng nhập", en="the carrier says that the session is not bound"))
+        if inbounds:
+            self._unacknowledged += len(inbounds)
+            self._on_inbound(inbounds)
+        if expired:
+            self._on_expired(pump, expired)
+        if self._leaving and not pump.session.outstanding:
+            pump.close(Said(vi="nhà mạng đã kết thúc phiên", en="the carrier ended the session"))
+        self._note_idle()
+
+    def _on_session_event(self, pump: Pump, event: Event) -> None:
+        if isinstance(event, Bound):
+            self._bound = True
+            self._on_state(LinkState.BOUND, event.system_id)
+        elif isinstance(event, BindRefused):
+            self._bind_status = event.status
+            name = describe(event.status)
+            pump.close(Said(vi=f"nhà mạng từ chối đăng nhập: {name}", en=f"the carrier refused the bind: {name}"))
+        elif isinstance(event, PeerUnbound):
+            self._leaving = True
+            reason = Said(vi="nhà mạng đã kết thúc phiên", en="the carrier ended the session")
+            asyncio.get_running_loop().call_later(PEER_UNBOUND_WAIT_S, pump.close, reason)
+        elif isinstance(event, Responded | TimedOut):
+            pump.close(Said(vi="đã dừng theo yêu cầu", en="stopped as asked"))
+
+    def _on_expired(self, pump: Pump, contexts: list[object]) -> None:
+        """Report answers that did not come; give the session up when that is more than an accident (F34)."""
+        now, timeout_s = self._clock(), self._card.response_timeout_s
+        self._expiries_in_a_row += len(contexts)
+        self._expiry_times.extend([now] * len(contexts))
+        while self._expiry_times and self._expiry_times[0] < now - timeout_s:
+            self._expiry_times.popleft()
+        reason = Said(vi=f"không có trả lời trong {timeout_s:g} giây", en=f"no answer within {timeout_s:g} s")
+        self._on_unanswered(contexts, str(reason))
+        if self._expiries_in_a_row >= EXPIRIES_IN_A_ROW or len(self._expiry_times) > max(1, self._card.window / 2):
+            pump.close(reason)
+
+    def _on_end(self, _pump: Pump, contexts: list[Any], reason: Said) -> None:
+        self._pump = None
+        try:
+            left = [context for context in contexts if context is not _UNBIND]
+            if left:
+                self._on_unanswered(left, str(reason))
+        finally:
+            self._idle.set()
+            if self._ended is not None and not self._ended.done():
+                self._ended.set_result(reason)
+
+    def _note_idle(self) -> None:
+        if self._stop_asked.is_set() and not self.outstanding and self._unacknowledged <= 0:
+            self._idle.set()
+
+    async def _rest(self, wait_s: float) -> None:
+        await _wait_for(self._stop_asked.wait(), wait_s)
+
+
+async def _wait_for(awaitable: Any, timeout_s: float) -> None:
+    """Wait for something or for the time, whichever is first."""
+    try:
+        await asyncio.wait_for(awaitable, timeout_s)
+    except TimeoutError:
+        return
+
+
+def _ending_of(bind_status: int) -> Ending:
+    if bind_status in _BAD_CREDENTIALS:
+        return Ending.CREDENTIALS
+    return Ending.ALREADY_BOUND if bind_status == _ALREADY_BOUND else Ending.REFUSED
+
+
+def _why_unreachable(error: OSError, card: CarrierCard) -> Said:
+    host = card.endpoint.host
+    if isinstance(error, socket.gaierror):
+        return Said(vi=f"không tìm thấy máy chủ {host} (DNS)", en=f"host {host} is not found (DNS)")
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return Said(
+            vi=f"chứng chỉ TLS của {host} không được chấp nhận: {error.verify_message}",
+            en=f"the TLS certificate of {host} is not accepted: {error.verify_message}",
+        )
+    if isinstance(error, ssl.SSLError):
+        return Said(vi=f"không lập được TLS với {host}: {error.reason}", en=f"no TLS with {host}: {error.reason}")
+    if isinstance(error, ConnectionRefusedError):
+        return Said(vi=f"{card.endpoint} từ chối kết nối", en=f"{card.endpoint} refused the connection")
+    detail = error.strerror or type(error).__name__
+    return Said(vi=f"không kết nối được {card.endpoint}: {detail}", en=f"cannot connect to {card.endpoint}: {detail}")
