@@ -10,7 +10,7 @@ import os
 import stat
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
@@ -18,11 +18,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import Field, field_validator
 
 from broadcaster.errors import ConfigurationError, InvalidFileError, Problem, RefusedError
+from broadcaster.files.places import line_of
 from broadcaster.files.tomlfile import Table, load, parse
 from broadcaster.lang import Said
 from broadcaster.model import Person, Role
 
-PUBLIC_KEY_OCTETS = 32
+PUBLIC_KEY_OCTETS: Final = 32
 
 
 class _PersonEntry(Table):
@@ -54,7 +55,7 @@ class _PeopleFile(Table):
 
 def read_people(path: Path) -> dict[str, Person]:
     """Return the people of a register by name. Raises `ConfigurationError` or `InvalidFileError`."""
-    return _people(str(path), load(path, _PeopleFile))
+    return _people(path, load(path, _PeopleFile))
 
 
 def add_person(path: Path, person: Person) -> None:
@@ -135,7 +136,7 @@ def read_private_key(path: Path) -> Ed25519PrivateKey:
     return key
 
 
-def _people(name: str, file: _PeopleFile) -> dict[str, Person]:
+def _people(path: Path, file: _PeopleFile) -> dict[str, Person]:
     people: dict[str, Person] = {}
     owners: dict[bytes, str] = {}
     problems: list[Problem] = []
@@ -143,11 +144,11 @@ def _people(name: str, file: _PeopleFile) -> dict[str, Person]:
         key = base64.b64decode(entry.public_key)
         if entry.name in people:
             message = Said(vi=f"tên {entry.name} lặp lại", en=f"the name {entry.name} is there twice")
-            problems.append(Problem(name, message, key=f"person[{number}].name"))
+            problems.append(Problem(str(path), message, line_of(path, entry.name, last=True), f"person[{number}].name"))
         # One key under two names would let one person sign twice.
         if key in owners:
             message = Said(vi=f"khóa này đã là của {owners[key]}", en=f"this key already belongs to {owners[key]}")
-            problems.append(Problem(name, message, key=f"person[{number}].public_key"))
+            problems.append(Problem(str(path), message, line_of(path, entry.public_key, last=True), f"person[{number}].public_key"))
         owners[key] = entry.name
         people[entry.name] = Person(entry.name, entry.title, entry.roles, key)
     if problems:

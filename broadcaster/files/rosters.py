@@ -183,7 +183,7 @@ class RosterReader:
         except UnicodeDecodeError:
             self._fail_not_utf8()
         except csv.Error:
-            self._fail(self._table.line_num + 2, _BROKEN_CSV)
+            self._fail(self._table.line_num + 1, _BROKEN_CSV)
         except (OSError, EOFError, zlib.error):
             self._fail(line, _BROKEN_GZIP)
         if self._table.line_num != line + len(rows) - 2:

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sqlalchemy import Connection, select
 
 from broadcaster.errors import RefusedError
+from broadcaster.flow.judgement import judgement
 from broadcaster.lang import Said
 from broadcaster.model import Approval, CampaignState, CarrierCard, CarrierCode, Order, Person, Role
 from broadcaster.rules import approval as rule
@@ -146,13 +147,6 @@ def submit(store: Store, auditor: Auditor, made: Draft, *, submitter: Person, no
             connection, Action.SUBMIT, order.name, {"by": submitter.name, "digest": made.digest, "recipients": made.recipients}
         )
         return find_campaign(connection, order.name)
-
-
-def judgement(connection: Connection, found: Campaign, people: Mapping[str, Person]) -> rule.Judgement:
-    """Judge the campaign's signatures against the digest of what is stored now."""
-    order = order_from_json(found.content["order"])
-    requirement = rule.required(order.audience.max_recipients, order.environment)
-    return rule.judge(rule.digest(found.content), approvals(connection, found.id), people.values(), {found.submitted_by}, requirement)
 
 
 def approve(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import socket
 import ssl
@@ -35,6 +36,7 @@ from broadcaster.smpp import (
     Responded,
     Role,
     Session,
+    SessionState,
     SubmitTemplate,
     TimedOut,
     Timers,
@@ -52,6 +54,10 @@ _BAD_CREDENTIALS: Final = frozenset({0x0E, 0x0F, 0x53})
 _NOT_BOUND: Final = 0x04
 _CANNOT_READ: Final = 0x65
 _UNBIND: Final = object()
+_STOPPED: Final = Said(vi="đã dừng theo yêu cầu", en="stopped as asked")
+
+# Counted over all clients of the process, so that an acknowledgement can never reach a session it does not belong to.
+_session_numbers = itertools.count(1)
 
 
 class LinkState(StrEnum):
@@ -118,13 +124,14 @@ class Client:
     @property
     def bound(self) -> bool:
         """Tell whether messages can be submitted now."""
-        return self._bound and not self._leaving
+        pump = self._pump
+        return pump is not None and pump.open and pump.session.state is SessionState.BOUND_TRX
 
     @property
     def room(self) -> int:
         """Tell how many messages can be submitted now: what is left of the window, none while the write buffer is full."""
         pump = self._pump
-        if pump is None or not self.bound or not pump.writable or self._stop_asked.is_set():
+        if pump is None or not pump.writable or not self.bound or self._stop_asked.is_set():
             return 0
         return pump.session.room
 
@@ -137,7 +144,7 @@ class Client:
         """Stay bound until `stop`, or until the carrier has refused our credentials twice (F30)."""
         self._finished.clear()
         endings: Counter[Ending] = Counter()
-        reason = Said(vi="đã dừng theo yêu cầu", en="stopped as asked")
+        reason = _STOPPED
         try:
             while not self._stop_asked.is_set():
                 started = self._clock()
@@ -158,7 +165,7 @@ class Client:
                         en=f"{why.en}; not tried again until the configuration is changed",
                     )
                     break
-                await self._rest(wait_s)
+                await _wait_for(self._stop_asked.wait(), wait_s)
         finally:
             if self._pump is not None:
                 self._pump.abort(reason)
@@ -172,12 +179,12 @@ class Client:
         if pump is not None and ended is not None and self.bound:
             self._note_idle()
             await _wait_for(self._idle.wait(), drain_s)
-            if pump.open and self.bound:
+            if self.bound:
                 pump.session.request(Unbind(), _UNBIND, self._clock())
                 pump.flush()
                 await _wait_for(asyncio.shield(ended), UNBIND_TIMEOUT_S)
         if pump is not None:
-            pump.close(Said(vi="đã dừng theo yêu cầu", en="stopped as asked"))
+            pump.close(_STOPPED)
         await self._finished.wait()
 
     def submit(self, template: SubmitTemplate, destination: bytes, context: object, reference: int | None = None) -> None:
@@ -198,7 +205,7 @@ class Client:
     def acknowledge_all(self, inbounds: Sequence[Inbound], status: int = 0) -> None:
         """Answer receipts and messages and write the answers; those of an earlier session are passed over, as they come again."""
         pump = self._pump
-        if pump is None or self._leaving or not pump.open:
+        if pump is None or self._leaving:
             return
         for inbound in inbounds:
             if inbound.session_number != self._session_number:
@@ -206,9 +213,9 @@ class Client:
             body = inbound.body
             if isinstance(body, Quarantined):
                 response = DeliverSmResp() if body.command == Command.DELIVER_SM else DataSmResp()
-                pump.session.respond(inbound.sequence, response, status or _CANNOT_READ)
+                pump.respond(inbound.sequence, response, status or _CANNOT_READ)
             else:
-                pump.session.respond(inbound.sequence, DeliverSmResp() if type(body) is DeliverSm else DataSmResp(), status)
+                pump.respond(inbound.sequence, DeliverSmResp() if type(body) is DeliverSm else DataSmResp(), status)
             self._unacknowledged -= 1
         pump.flush()
         self._note_idle()
@@ -242,13 +249,15 @@ class Client:
         finally:
             stopping.cancel()
             opening.cancel()
+        if self._stop_asked.is_set() and self._pump is not None:
+            self._pump.close(_STOPPED)
         why = await self._ended
         if self._bind_status is not None:
             return _ending_of(self._bind_status), why
         return (Ending.LOST if self._bound else Ending.UNREACHABLE), why
 
     def _begin_session(self) -> None:
-        self._session_number += 1
+        self._session_number = next(_session_numbers)
         self._bound = False
         self._leaving = False
         self._bind_status = None
@@ -305,7 +314,7 @@ class Client:
             reason = Said(vi="nhà mạng đã kết thúc phiên", en="the carrier ended the session")
             asyncio.get_running_loop().call_later(PEER_UNBOUND_WAIT_S, pump.close, reason)
         elif isinstance(event, Responded | TimedOut):
-            pump.close(Said(vi="đã dừng theo yêu cầu", en="stopped as asked"))
+            pump.close(_STOPPED)
 
     def _on_expired(self, pump: Pump, contexts: list[object]) -> None:
         """Report answers that did not come; give the session up when that is more than an accident (F34)."""
@@ -333,9 +342,6 @@ class Client:
     def _note_idle(self) -> None:
         if self._stop_asked.is_set() and not self.outstanding and self._unacknowledged <= 0:
             self._idle.set()
-
-    async def _rest(self, wait_s: float) -> None:
-        await _wait_for(self._stop_asked.wait(), wait_s)
 
 
 async def _wait_for(awaitable: Any, timeout_s: float) -> None:
@@ -365,5 +371,5 @@ def _why_unreachable(error: OSError, card: CarrierCard) -> Said:
         return Said(vi=f"không lập được TLS với {host}: {error.reason}", en=f"no TLS with {host}: {error.reason}")
     if isinstance(error, ConnectionRefusedError):
         return Said(vi=f"{card.endpoint} từ chối kết nối", en=f"{card.endpoint} refused the connection")
-    detail = error.strerror or type(error).__name__
+    detail = error.strerror or str(error) or type(error).__name__
     return Said(vi=f"không kết nối được {card.endpoint}: {detail}", en=f"cannot connect to {card.endpoint}: {detail}")

@@ -1,4 +1,4 @@
-"""Move bytes between one TCP connection and one `Session` of either role: the only place where the link meets asyncio's transports."""
+"""Move bytes between one TCP connection and one `Session` of either role: the only place that meets asyncio's transports."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from broadcaster.lang import Said
-from broadcaster.smpp import Event, LinkDead, RemoteProtocolError, Session, SessionState
+from broadcaster.smpp import Body, Event, LinkDead, RemoteProtocolError, Session, SessionState
 
 WRITE_BUFFER_OCTETS: Final = 256 * 1024
 CLOSE_TIMEOUT_S: Final = 1.0
@@ -34,6 +34,7 @@ class Pump(asyncio.Protocol):
         self.writable = True
         """False while the peer takes our bytes more slowly than we write them."""
         self.open = False
+        """True from the connection's opening until either side ends it."""
         self._clock = clock
         self._on_events = on_events
         self._on_end = on_end
@@ -61,14 +62,13 @@ class Pump(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes from the wire (called by asyncio)."""
-        broken: str | None = None
+        broken: Said | None = None
         try:
             events = self.session.receive(data, self._clock())
         except RemoteProtocolError as error:
-            events, broken = error.before, error.reason
-        self._pass_on(events)
-        if broken is not None:
-            self.close(Said(vi=f"đầu bên kia sai giao thức: {broken}", en=f"the peer broke the protocol: {broken}"))
+            events = error.before
+            broken = Said(vi=f"đầu bên kia sai giao thức: {error.reason}", en=f"the peer broke the protocol: {error.reason}")
+        self._pass_on(events, broken)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End (called by asyncio)."""
@@ -102,30 +102,38 @@ class Pump(asyncio.Protocol):
             self._transport.write(data)
         self._arm()
 
+    def respond(self, sequence: int, body: Body, status: int = 0) -> None:
+        """Answer a request of the peer; once the session has ended there is nobody to answer, and nothing is done."""
+        if self.open and self.session.state is not SessionState.CLOSED:
+            self.session.respond(sequence, body, status)
+
     def close(self, reason: Said) -> None:
         """Write what is left, then close; a peer that does not read is cut off after a second."""
-        if self._transport is None or not self.open or self._closing is not None:
+        if self._transport is None or not self.open:
             return
         self._reason = self._reason or reason
         self.flush()
+        self.open = False
         self._closing = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S, self._transport.abort)
         self._transport.close()
 
     def abort(self, reason: Said) -> None:
         """Cut the connection off at once; what was not written yet is lost."""
         self._reason = self._reason or reason
+        self.open = False
         if self._transport is not None:
             self._transport.abort()
 
-    def _pass_on(self, events: list[Event]) -> None:
+    def _pass_on(self, events: list[Event], broken: Said | None = None) -> None:
         if events:
             self._on_events(self, events)
-        self.flush()
-        for event in events[-1:]:
-            if isinstance(event, LinkDead):
-                self.close(Said(vi=f"đầu bên kia im lặng: {event.reason}", en=f"the peer is silent: {event.reason}"))
-        if self.session.state is SessionState.CLOSED:
-            self.close(Said(vi="phiên đã kết thúc", en="the session has ended"))
+            last = events[-1]
+            if isinstance(last, LinkDead):
+                broken = Said(vi=f"đầu bên kia im lặng: {last.reason}", en=f"the peer is silent: {last.reason}")
+        if broken is not None or self.session.state is SessionState.CLOSED:
+            self.close(broken or Said(vi="phiên đã kết thúc", en="the session has ended"))
+        else:
+            self.flush()
 
     def _arm(self) -> None:
         """Keep one timer at or before the session's next deadline; it is moved only to be earlier, as deadlines mostly move away."""

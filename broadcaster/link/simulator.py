@@ -8,50 +8,41 @@ sessions have room, and come back into it when a session ends before they were a
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
-import json
-import random
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final, NamedTuple
-from zoneinfo import ZoneInfo
+from typing import Any, Final
 
 from broadcaster.errors import CarrierError
 from broadcaster.lang import Said
+from broadcaster.link.judge import OK, THROTTLED, Fate, Judge, Owed
 from broadcaster.link.ledger import Ledger
-from broadcaster.link.part import UCS2, Part, read_part
 from broadcaster.link.pump import Pump
-from broadcaster.link.temperament import ReceiptBy, Temperament, draw, spell_id
+from broadcaster.link.temperament import Temperament
 from broadcaster.link.wheel import Wheel
-from broadcaster.model import TIMEZONE, CarrierCard
+from broadcaster.model import CarrierCard
 from broadcaster.smpp import (
     BindRequested,
     BindResp,
     CancelSmResp,
     DataSmResp,
     Delivered,
-    DeliverSm,
     DeliverSmResp,
     Event,
     Quarantined,
     QuerySm,
     QuerySmResp,
-    ReceiptState,
     Requested,
     Responded,
     Role,
     Session,
     SessionState,
-    SubmitSm,
     SubmitSmResp,
     Submitted,
-    Tag,
     TimedOut,
-    format_receipt,
 )
 
 DELIVER_WINDOW: Final = 500
@@ -59,31 +50,20 @@ GATHER_S: Final = 0.01
 BATCH_ROWS: Final = 500
 TICK_S: Final = 0.005
 RETRY_DELIVERY_S: Final = 1.0
-LATE_RESPONSE_S: Final = 0.1
-"""How far a response follows a receipt that is sent ahead of it."""
 
-_OK: Final = 0
 _BAD_COMMAND: Final = 0x03
-_CANCEL_FAILED: Final = 0x11
-_QUERY_FAILED: Final = 0x67
 _BAD_PASSWORD: Final = 0x0E
 _BAD_SYSTEM_ID: Final = 0x0F
-_THROTTLED: Final = 0x58
+_CANCEL_FAILED: Final = 0x11
+_QUERY_FAILED: Final = 0x67
 _TRY_AGAIN: Final = frozenset({0x08, 0x14, 0x64})
-_RECEIPT: Final = 0x04
 _TAKES_DELIVERIES: Final = frozenset({SessionState.BOUND_RX, SessionState.BOUND_TRX})
-_ZONE: Final = ZoneInfo(TIMEZONE)
-_REPLIES: Final = (("TC", 0, b"TC"), ("Từ chối", UCS2, "Từ chối".encode("utf-16-be")), ("tc.", 0, b"tc."))
-_OUTCOMES: Final = {
-    ReceiptState.DELIVERED: ("DELIVRD", b"\x02", "000"),
-    ReceiptState.EXPIRED: ("EXPIRED", b"\x03", "001"),
-    ReceiptState.UNDELIVERABLE: ("UNDELIV", b"\x05", "027"),
-}
+_STOPPED: Final = Said(vi="nhà mạng giả lập dừng", en="the simulated carrier stops")
 
 
 @dataclass(slots=True)
 class SimulatorTotals:
-    """What a simulated carrier saw, in submits, receipts and messages; `acknowledged` counts receipts and messages together."""
+    """What a simulated carrier saw and did; `acknowledged` counts receipts and replies together, re-sent ones once."""
 
     binds: int = 0
     refused_binds: int = 0
@@ -94,32 +74,6 @@ class SimulatorTotals:
     receipts: int = 0
     replies: int = 0
     acknowledged: int = 0
-
-
-class _Taken(NamedTuple):
-    """A judged submit on its way to its response and its receipt."""
-
-    link: Pump
-    sequence: int
-    status: int
-    number: int
-    body: SubmitSm
-    part: Part
-    outcome: ReceiptState
-    submitted_at: dt.datetime
-    answer_due: float | None
-    receipt_dues: tuple[float, ...]
-    reply: DeliverSm | None
-    reply_due: float
-
-
-class _Owed(NamedTuple):
-    """A receipt or a subscriber's message that the client has not acknowledged yet."""
-
-    event: str
-    row: str
-    """The end of its ledger line, from ``dst`` on, without ``acked``."""
-    body: DeliverSm
 
 
 class Simulator:
@@ -133,23 +87,19 @@ class Simulator:
         self._temperament = temperament
         self._ledger = ledger
         self._clock = clock
-        self._started = clock()
-        self._random = random.Random(temperament.seed)  # noqa: S311 - choices must repeat with the seed
-        # Numbers go on from the clock, so that a restarted carrier repeats none.
-        self._number = time.time_ns() // 1000
+        self._judge = Judge(temperament, clock())
+        self._disconnect_at = temperament.disconnect_after
         self._sessions: dict[Pump, int] = {}
         self._session_count = 0
-        self._disconnect_at = temperament.disconnect_after
-        self._accepted_times: deque[float] = deque()
-        self._replied: set[str] = set()
         self._rows: list[str] = []
-        self._taken: list[_Taken] = []
+        self._judged: list[tuple[Pump, Fate]] = []
         self._some_rows = asyncio.Event()
         self._many_rows = asyncio.Event()
-        self._answers: Wheel[_Taken] = Wheel(TICK_S)
-        self._receipts: Wheel[_Taken] = Wheel(TICK_S)
-        self._owed_later: Wheel[_Owed] = Wheel(TICK_S)
-        self._outbox: deque[_Owed] = deque()
+        self._stopping = False
+        self._answers: Wheel[tuple[Pump, Fate]] = Wheel(TICK_S)
+        self._receipts: Wheel[Fate] = Wheel(TICK_S)
+        self._owed_later: Wheel[Owed] = Wheel(TICK_S)
+        self._outbox: deque[Owed] = deque()
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_due = 0.0
 
@@ -158,41 +108,35 @@ class Simulator:
         return Pump(Session(Role.SMSC, window=DELIVER_WINDOW), self._clock, self._on_events, self._on_end, self._on_open)
 
     async def keep_ledger(self) -> None:
-        """Write batch after batch, and let what belongs to each go on, until cancelled."""
+        """Write batch after batch, and let what belongs to each go on, until `stop`."""
         loop = asyncio.get_running_loop()
-        while True:
+        while not self._stopping or self._rows:
             await self._some_rows.wait()
             if len(self._rows) < BATCH_ROWS:
-                try:
+                with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._many_rows.wait(), GATHER_S)
-                except TimeoutError:
-                    pass
-            rows, taken = self._swap()
-            await loop.run_in_executor(None, self._ledger.write, rows)
-            self._release(taken)
+            rows, judged = self._rows, self._judged
+            self._rows, self._judged = [], []
+            self._some_rows.clear()
+            self._many_rows.clear()
+            if rows:
+                await loop.run_in_executor(None, self._ledger.write, rows)
+            self._release(judged)
 
-    def finish(self) -> None:
-        """Cut every connection, and put on the ledger what was never acknowledged."""
+    def stop(self) -> None:
+        """Cut every connection, and put on the ledger what was never acknowledged; `keep_ledger` then ends."""
+        self._stopping = True
         if self._alarm is not None:
             self._alarm.cancel()
-        for link in list(self._sessions):
-            link.abort(Said(vi="nhà mạng giả lập dừng", en="the simulated carrier stops"))
-            self._outbox.extend(context for context in link.session.close())
-        rows, _ = self._swap()
+        for link in self._sessions:
+            link.abort(_STOPPED)
+            self._outbox.extend(link.session.close())
         wall_ns = time.time_ns()
-        self._outbox.extend(self._owed_receipt(taken) for taken in self._receipts.rest())
-        self._outbox.extend(self._owed_later.rest())
-        rows += [_end_row(wall_ns, owed, acknowledged=False) for owed in self._outbox]
-        self._outbox.clear()
-        if rows:
-            self._ledger.write(rows)
-
-    def _swap(self) -> tuple[list[str], list[_Taken]]:
-        batch = self._rows, self._taken
-        self._rows, self._taken = [], []
-        self._some_rows.clear()
-        self._many_rows.clear()
-        return batch
+        owed = [*self._outbox, *self._owed_later.rest()]
+        owed += [self._judge.receipt(fate, wall_ns // 10**9) for fate in self._receipts.rest()]
+        self._rows += [one.ledger_row(wall_ns, acknowledged=False) for one in owed]
+        self._some_rows.set()
+        self._many_rows.set()
 
     def _on_open(self, link: Pump) -> None:
         self._session_count += 1
@@ -210,7 +154,7 @@ class Simulator:
             if isinstance(event, Submitted):
                 submits.append(event)
             elif isinstance(event, Responded):
-                self._note_delivery(wall_ns, event)
+                self._note_delivery(event, wall_ns)
             elif isinstance(event, TimedOut):
                 self._outbox.append(event.context)
             elif isinstance(event, BindRequested):
@@ -226,167 +170,77 @@ class Simulator:
         self._push()
 
     def _judge_bind(self, link: Pump, event: BindRequested) -> None:
-        bind, card, status = event.body, self._card, _OK
+        bind, card, status = event.body, self._card, OK
         if self._temperament.refuse_bind_status is not None:
             status = self._temperament.refuse_bind_status
         elif bind.system_id != card.system_id:
             status = _BAD_SYSTEM_ID
         elif bind.password != card.password.reveal():
             status = _BAD_PASSWORD
-        self.totals.binds += status == _OK
-        self.totals.refused_binds += status != _OK
-        link.session.respond(event.sequence, BindResp(bind.kind, card.code[:15]), status)
+        self.totals.binds += status == OK
+        self.totals.refused_binds += status != OK
+        link.respond(event.sequence, BindResp(bind.kind, card.code[:15]), status)
 
     def _take_submits(self, link: Pump, submits: list[Submitted], wall_ns: int) -> None:
-        now, session = self._clock(), self._sessions[link]
-        submitted_at = dt.datetime.fromtimestamp(wall_ns // 1_000_000_000, _ZONE)
+        now, session, totals = self._clock(), self._sessions[link], self.totals
+        judge, wall_s = self._judge, wall_ns // 10**9
         for sequence, body in submits:
-            if self._disconnect_at is not None and self.totals.submits >= self._disconnect_at:
+            if self._disconnect_at is not None and totals.submits >= self._disconnect_at:
                 self._disconnect_at = None
                 link.abort(Said(vi="nhà mạng giả lập ngắt kết nối", en="the simulated carrier disconnects"))
                 return
-            taken = self._judge(link, sequence, body, now, submitted_at)
-            self._taken.append(taken)
-            self._rows.append(self._submit_row(taken, session, wall_ns))
+            fate = judge.judge(sequence, body, now, wall_s)
+            totals.submits += 1
+            if fate.status == OK:
+                totals.accepted += 1
+            elif fate.status == THROTTLED:
+                totals.throttled += 1
+            else:
+                totals.refused += 1
+            self._judged.append((link, fate))
+            self._rows.append(judge.submit_row(fate, session, wall_ns))
 
-    def _judge(self, link: Pump, sequence: int, body: SubmitSm, now: float, submitted_at: dt.datetime) -> _Taken:
-        mood, chance = self._temperament, self._random.random
-        lot = draw(mood.seed, body.destination)
-        part = read_part(body)
-        status = self._status(lot.refuse, now)
-        answer_due: float | None = now + mood.response_delay_ms.at(chance())
-        self.totals.submits += 1
-        if status != _OK:
-            return _Taken(link, sequence, status, 0, body, part, ReceiptState.REJECTED, submitted_at, answer_due, (), None, 0.0)
-        self.totals.accepted += 1
-        self._number += 1
-        outcome = ReceiptState.DELIVERED
-        if lot.outcome < mood.undeliverable_share + mood.expired_share:
-            outcome = ReceiptState.UNDELIVERABLE if lot.outcome < mood.undeliverable_share else ReceiptState.EXPIRED
-        reached = (answer_due or now) + mood.receipt_delay_ms.at(chance())
-        receipt_dues: tuple[float, ...] = (reached,)
-        if chance() < mood.before_response_share:
-            receipt_dues, answer_due = (now,), max(answer_due or now, now + LATE_RESPONSE_S)
-        if not body.registered_delivery & 0x03 or chance() < mood.missing_share:
-            receipt_dues = ()
-        elif chance() < mood.duplicate_share:
-            receipt_dues += (reached + mood.receipt_delay_ms.at(chance()),)
-        if chance() < mood.drop_response_share:
-            answer_due = None
-        reply = None
-        if lot.reply < mood.reply_share and outcome is ReceiptState.DELIVERED and part.part == part.parts:
-            reply = self._reply(body, lot.reply / mood.reply_share)
-        reply_due = reached + mood.reply_delay_ms.at(chance()) if reply else 0.0
-        return _Taken(
-            link, sequence, _OK, self._number, body, part, outcome, submitted_at, answer_due, receipt_dues, reply, reply_due
-        )  # fmt: skip
-
-    def _status(self, refuse_chance: float, now: float) -> int:
-        mood = self._temperament
-        if refuse_chance < mood.refuse_share:
-            self.totals.refused += 1
-            return mood.refuse_status
-        if mood.throttle_tps is None:
-            return _OK
-        times = self._accepted_times
-        while times and times[0] <= now - 1:
-            times.popleft()
-        every_s, for_s = mood.throttle_every_s, mood.throttle_for_s
-        throttling = not every_s or (now - self._started) % every_s >= every_s - for_s
-        if throttling and len(times) >= mood.throttle_tps:
-            self.totals.throttled += 1
-            return _THROTTLED
-        times.append(now)
-        return _OK
-
-    def _reply(self, body: SubmitSm, which: float) -> DeliverSm | None:
-        """Return what the subscriber texts back; each does so once."""
-        if body.destination in self._replied:
-            return None
-        self._replied.add(body.destination)
-        _, data_coding, octets = _REPLIES[int(which * len(_REPLIES))]
-        return DeliverSm(
-            body.destination,
-            body.source,
-            octets,
-            body.dest_ton,
-            body.dest_npi,
-            body.source_ton,
-            body.source_npi,
-            data_coding=data_coding,
-        )
-
-    def _submit_row(self, taken: _Taken, session: int, wall_ns: int) -> str:
-        part, body = taken.part, taken.body
-        message_id = f'"{spell_id(self._temperament.response_id, taken.number)}"' if taken.status == _OK else "null"
-        ref = "null" if part.ref is None else part.ref
-        answered = "" if taken.answer_due is not None else ',"answered":false'
-        return (
-            f'{{"t":{wall_ns},"e":"submit","session":{session},"seq":{taken.sequence},"src":{_quoted(body.source)},'
-            f'"dst":{_number_quoted(body.destination)},"part":{part.part},"parts":{part.parts},"ref":{ref},"sha":"{part.sha}",'
-            f'"status":{taken.status},"id":{message_id}{answered}}}'
-        )
-
-    def _release(self, batch: list[_Taken]) -> None:
+    def _release(self, batch: list[tuple[Pump, Fate]]) -> None:
         """Let a durable batch go on: answer it, and schedule its receipts and replies."""
         now = self._clock()
-        for taken in batch:
-            if taken.answer_due is not None:
-                if taken.answer_due <= now:
-                    self._answer(taken)
+        for pair in batch:
+            fate = pair[1]
+            if fate.answer_due is not None:
+                if fate.answer_due <= now:
+                    self._answer(*pair)
                 else:
-                    self._answers.add(taken.answer_due, taken)
-            for due in taken.receipt_dues:
-                self._receipts.add(due, taken)
-            if taken.reply is not None:
-                text = next(text for text, _, octets in _REPLIES if octets == taken.reply.short_message)
-                row = f'"dst":{_number_quoted(taken.body.destination)},"text":{_quoted(text)}'
-                self._owed_later.add(taken.reply_due, _Owed("mo", row, taken.reply))
+                    self._answers.add(fate.answer_due, pair)
+            for due in fate.receipt_dues:
+                self._receipts.add(due, fate)
+            if fate.reply is not None:
+                self._owed_later.add(fate.reply_due, fate.reply)
         self._push()
 
-    def _answer(self, taken: _Taken) -> None:
-        if taken.link.open:
-            message_id = spell_id(self._temperament.response_id, taken.number) if taken.status == _OK else None
-            taken.link.session.respond(taken.sequence, SubmitSmResp(message_id), taken.status)
+    def _answer(self, link: Pump, fate: Fate) -> None:
+        link.respond(fate.sequence, SubmitSmResp(self._judge.response_id(fate)), fate.status)
 
-    def _owed_receipt(self, taken: _Taken) -> _Owed:
-        by, body = self._temperament.receipt_by, taken.body
-        message_id = spell_id(self._temperament.receipt_id, taken.number)
-        word, state, error = _OUTCOMES[taken.outcome]
-        text, tlvs = b"", {}
-        if by is not ReceiptBy.TLV:
-            done_at = dt.datetime.now(_ZONE)
-            beginning = taken.part.beginning.encode("ascii", "replace").decode()
-            text = format_receipt(
-                message_id, taken.outcome, taken.submitted_at, done_at, error=error, text=beginning
-            ).encode("ascii")  # fmt: skip
-        if by is not ReceiptBy.TEXT:
-            tlvs = {Tag.RECEIPTED_MESSAGE_ID: message_id.encode() + b"\0", Tag.MESSAGE_STATE: state}
-            reference = body.tlvs.get(Tag.USER_MESSAGE_REFERENCE)
-            if reference is not None:
-                tlvs[Tag.USER_MESSAGE_REFERENCE] = reference
-        receipt = DeliverSm(
-            body.destination, body.source, text, body.dest_ton, body.dest_npi, body.source_ton, body.source_npi, _RECEIPT, tlvs=tlvs
-        )
-        return _Owed("receipt", f'"id":"{message_id}","dst":{_number_quoted(body.destination)},"stat":"{word}"', receipt)
-
-    def _note_delivery(self, wall_ns: int, event: Responded) -> None:
-        owed: _Owed = event.context
+    def _note_delivery(self, event: Responded, wall_ns: int) -> None:
+        owed: Owed = event.context
         if event.status in _TRY_AGAIN:
             self._owed_later.add(self._clock() + RETRY_DELIVERY_S, owed)
             return
-        acknowledged = event.status == _OK and isinstance(event.body, DeliverSmResp)
+        acknowledged = event.status == OK and isinstance(event.body, DeliverSmResp)
         self.totals.acknowledged += acknowledged
-        self._rows.append(_end_row(wall_ns, owed, acknowledged=acknowledged))
+        self._rows.append(owed.ledger_row(wall_ns, acknowledged=acknowledged))
 
     def _push(self) -> None:
         """Send what is due and may go, write it out, and set the alarm for what comes next."""
+        if self._stopping:
+            return
         now = self._clock()
-        for taken in self._answers.take(now):
-            self._answer(taken)
-        self._outbox.extend(map(self._owed_receipt, self._receipts.take(now)))
+        for pair in self._answers.take(now):
+            self._answer(*pair)
+        due = self._receipts.take(now)
+        if due:
+            wall_s = int(time.time())
+            self._outbox.extend([self._judge.receipt(fate, wall_s) for fate in due])
         self._outbox.extend(self._owed_later.take(now))
-        for link in list(self._sessions):
+        for link in self._sessions:
             if self._outbox and link.open and link.writable and link.session.state in _TAKES_DELIVERIES:
                 self._deliver(link, now)
             link.flush()
@@ -448,37 +302,19 @@ async def serve(
         stopping = asyncio.create_task(stop.wait())
         try:
             await asyncio.wait({keeping, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if keeping.done():
-                await keeping
         finally:
             server.close()
-            keeping.cancel()
             stopping.cancel()
-            await asyncio.gather(keeping, stopping, return_exceptions=True)
-            simulator.finish()
+            simulator.stop()
+            await keeping
         return simulator.totals
 
 
 def _decline(link: Pump, event: Requested | Delivered | Quarantined) -> None:
-    """Say no to what an SMS centre may be asked besides: query_sm, cancel_sm, data_sm."""
-    if isinstance(event, Requested):
-        asked = event.body
-        if isinstance(asked, QuerySm):
-            link.session.respond(event.sequence, QuerySmResp(asked.message_id), _QUERY_FAILED)
-        else:
-            link.session.respond(event.sequence, CancelSmResp(), _CANCEL_FAILED)
+    """Say no to what else an SMS centre may be asked: query_sm, cancel_sm, data_sm."""
+    if not isinstance(event, Requested):
+        link.respond(event.sequence, DataSmResp(), _BAD_COMMAND)
+    elif isinstance(event.body, QuerySm):
+        link.respond(event.sequence, QuerySmResp(event.body.message_id), _QUERY_FAILED)
     else:
-        link.session.respond(event.sequence, DataSmResp(), _BAD_COMMAND)
-
-
-def _end_row(wall_ns: int, owed: _Owed, *, acknowledged: bool) -> str:
-    return f'{{"t":{wall_ns},"e":"{owed.event}",{owed.row},"acked":{"true" if acknowledged else "false"}}}'
-
-
-@lru_cache(maxsize=64)
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
-
-
-def _number_quoted(number: str) -> str:
-    return f'"{number}"' if number.isdigit() else json.dumps(number)
+        link.respond(event.sequence, CancelSmResp(), _CANCEL_FAILED)

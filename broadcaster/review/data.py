@@ -72,9 +72,6 @@ class Lag:
     p99_ms: int | None
 
 
-NO_LAG = Lag(0, None, None, None)
-
-
 @dataclass(frozen=True, slots=True)
 class Refused:
     """Messages of one carrier that were refused for good, by what the carrier answered; `status` None is our own `reason`."""
@@ -155,11 +152,13 @@ class CurvePoint:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Cumulative counts in equal steps. What happened after the last step is counted in the last point."""
+    """Cumulative counts in equal steps, ended a while after the last message; the last point counts whatever came after it too."""
 
     step_s: int
     starts_at: dt.datetime | None
     points: tuple[CurvePoint, ...] = ()
+    later: int = 0
+    """Of the confirmed in the last point, those whose receipt came after it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,8 @@ def cell_key(text: str, radio: str | None = None) -> str | None:
         radio = steps.pop(0)
     if len(steps) == 3:
         return key_of(radio, steps[0], steps[1], "", steps[2])
-    return key_of(radio, *steps) if len(steps) == 4 else None
+    # An empty third step is a slip of the pen here, though a missing LAC is allowed in columns.
+    return key_of(radio, *steps) if len(steps) == 4 and steps[2] else None
 
 
 def key_of(radio: str | None, mcc: str, mnc: str, area: str, cell: str) -> str | None:

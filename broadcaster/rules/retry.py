@@ -83,7 +83,9 @@ class CodeWatch:
             self._counts[oldest] -= 1
             if not self._counts[oldest]:
                 del self._counts[oldest]
-        if self._alarm is None and self._counts:
+        # Between these no share can rise: acceptances only dilute the refusals.
+        telling = code != 0 or self._answers in (FIRST_AT_LEAST, RECENT_AT_LEAST)
+        if telling and self._alarm is None and self._counts:
             self._alarm = self._excess()
 
     def alarm(self) -> int | None:

@@ -104,13 +104,6 @@ class Cursor:
         self.at += 1
         return self.body[self.at - 1]
 
-    def octets(self, count: int) -> bytes:
-        """Read `count` octets."""
-        if self.at + count > len(self.body):
-            raise FieldError(f"{count} octets announced, {len(self.body) - self.at} left")
-        self.at += count
-        return self.body[self.at - count : self.at]
-
     def tlvs(self) -> dict[int, bytes]:
         """Read what is left as optional parameters."""
         tlvs = read_tlvs(self.body, self.at)

@@ -214,7 +214,8 @@ def _scan(raw: str) -> _Fields:
     """Find the fields in whatever order and spelling; the first of a repeated field wins."""
     found: list[str | None] = [None] * _FIELDS
     marks = list(_FIELD.finditer(raw))
-    for mark, following in zip(marks, [*marks[1:], None], strict=True):
+    ends = [*(mark.start() for mark in marks[1:]), len(raw)]
+    for mark, end in zip(marks, ends, strict=False):
         which = (mark.lastindex or 1) - 1
         if found[which] is not None:
             continue
@@ -222,7 +223,7 @@ def _scan(raw: str) -> _Fields:
             # The subscriber's copy of our text may hold anything, "id:" included.
             found[_TEXT] = raw[mark.end() :]
             break
-        value = raw[mark.end() : following.start() if following else None].strip(_EDGES)
+        value = raw[mark.end() : end].strip(_EDGES)
         if which not in _DATES and which != _TEXT:
             value = _first_word(value)
         found[which] = value or None

@@ -30,7 +30,7 @@ def build(body: OwnRequest) -> bytes:
             return _generate("submit_sm", **_submit_fields(body)) + write_tlvs(body.tlvs)
         case QuerySm():
             return _generate("query_sm", **_query_fields(body))
-        case EnquireLink() | Unbind():
+        case _:
             return _generate(body.command.name.lower())
 
 

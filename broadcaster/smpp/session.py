@@ -48,7 +48,6 @@ from broadcaster.smpp.submit import SubmitTemplate
 from broadcaster.smpp.timers import Due, Timers, Watch
 from broadcaster.smpp.window import Entry, Window
 
-
 # Looked up once, because every PDU is compared with them.
 _SUBMIT_SM_RESP: Final = int(Command.SUBMIT_SM_RESP)
 _DELIVER_SM: Final = int(Command.DELIVER_SM)

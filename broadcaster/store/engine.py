@@ -60,7 +60,7 @@ class Store:
             def _scratch(connection: Any, _record: Any) -> None:
                 with connection.cursor() as cursor:
                     for table in schema.SCRATCH:
-                        cursor.execute(table.format(bytes="BYTEA"))
+                        cursor.execute(table.format(id="BIGINT", bytes="BYTEA"))
                 connection.commit()
 
             return engine
@@ -83,7 +83,7 @@ class Store:
             ):
                 cursor.execute(f"PRAGMA {pragma}")
             for table in schema.SCRATCH:
-                cursor.execute(table.format(bytes="BLOB"))
+                cursor.execute(table.format(id="INTEGER", bytes="BLOB"))
             cursor.close()
 
         @event.listens_for(engine, "begin")

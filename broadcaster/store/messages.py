@@ -48,18 +48,20 @@ class Outcome(NamedTuple):
     reason: str | None
 
 
+# CROSS JOIN names the order of the loops: SQLite never reorders it, and without ANALYZE (a trap with mostly empty columns) it would
+# rather walk a whole table than begin with the few rows set aside. PostgreSQL reads it as any other join.
 _FOLD = text(
     "INSERT INTO folded (id, area_code, old_state, new_state) "
     "SELECT m.id, m.area_code, m.state, worst.state FROM ("
     "  SELECT message_id, min(state) AS state, count(*) AS parts FROM ("
-    "    SELECT s.message_id, s.part, max(s.state) AS state FROM scratch JOIN submission s ON s.message_id = scratch.id "
+    "    SELECT s.message_id, s.part, max(s.state) AS state FROM scratch CROSS JOIN submission s WHERE s.message_id = scratch.id "
     "    GROUP BY s.message_id, s.part) AS best GROUP BY message_id) AS worst "
-    "JOIN message m ON m.id = worst.message_id JOIN lane l ON l.id = m.id >> :shift "
-    "WHERE worst.parts = l.parts AND m.state <> worst.state"
+    "CROSS JOIN message m CROSS JOIN lane l "
+    "WHERE m.id = worst.message_id AND l.id = m.id >> :shift AND worst.parts = l.parts AND m.state <> worst.state"
 )
 _MOVE = text(
-    "UPDATE message SET state = folded.new_state, not_before_ms = CASE WHEN folded.new_state = :retry THEN message.not_before_ms END "
-    "FROM folded WHERE folded.id = message.id"
+    "UPDATE message SET state = (SELECT new_state FROM folded WHERE folded.id = message.id), not_before_ms = NULL "
+    "WHERE id IN (SELECT id FROM folded)"
 )
 _RETALLY = text(
     "INSERT INTO tally (lane_id, area_code, state, exclusion, messages) "
@@ -70,16 +72,14 @@ _RETALLY = text(
 _BEST = text(
     "SELECT s.message_id, s.part, max(s.attempt) AS attempt, max(s.state) AS state, "
     "sum(CASE WHEN s.status IS NULL OR s.status = :throttled THEN 0 ELSE 1 END) AS refusals "
-    "FROM submission s JOIN scratch ON scratch.id = s.message_id GROUP BY s.message_id, s.part"
+    "FROM scratch CROSS JOIN submission s WHERE s.message_id = scratch.id GROUP BY s.message_id, s.part"
 ).bindparams(throttled=THROTTLED)
 
 
 def due_ids(connection: Connection, lane_id: int, now_ms: int, limit: int) -> list[int]:
     """Return messages of the lane whose second try is due."""
-    query = text(
-        "SELECT id FROM message WHERE not_before_ms <= :now AND id >= :low AND id < :high ORDER BY not_before_ms LIMIT :limit"
-    )
-    values = {"now": now_ms, "low": lane_id << LANE_SHIFT, "high": (lane_id + 1) << LANE_SHIFT, "limit": limit}
+    query = text("SELECT id FROM message WHERE not_before_ms <= :now AND id >> :shift = :lane ORDER BY not_before_ms LIMIT :limit")
+    values = {"now": now_ms, "shift": LANE_SHIFT, "lane": lane_id, "limit": limit}
     return list(connection.execute(query, values).scalars())
 
 
@@ -112,8 +112,8 @@ def open_list(
         refusals[message_id] = max(refusals.get(message_id, 0), refused)
     result = []
     query = text(
-        "SELECT m.id, m.token, o.token IS NOT NULL FROM message m JOIN scratch ON scratch.id = m.id "
-        "LEFT JOIN opt_out o ON o.token = m.token ORDER BY m.id"
+        "SELECT m.id, m.token, o.token IS NOT NULL FROM scratch CROSS JOIN message m "
+        "LEFT JOIN opt_out o ON o.token = m.token WHERE m.id = scratch.id ORDER BY scratch.id"
     )
     for message_id, token, refuses in connection.execute(query):
         known = tried.get(message_id, {})
@@ -165,7 +165,7 @@ def fold(connection: Connection, message_ids: set[int]) -> None:
 
 def _apply(connection: Connection) -> int:
     """Carry out the moves that `folded` lists, in messages and tallies; return how many."""
-    moved = connection.execute(_MOVE, {"retry": int(State.RETRY)}).rowcount
+    moved = connection.execute(_MOVE).rowcount
     for sign in (-1, 1):
         connection.execute(_RETALLY, {"sign": sign, "shift": LANE_SHIFT})
     return moved
@@ -196,7 +196,7 @@ def recover(connection: Connection, epoch: int, now_ms: int, limit: int) -> int:
     best = {(found.message_id, found.part): (found.attempt, found.state) for found in connection.execute(_BEST)}
     deferred = set(
         connection.execute(
-            text("SELECT m.id FROM message m JOIN scratch ON scratch.id = m.id WHERE m.not_before_ms IS NOT NULL")
+            text("SELECT m.id FROM scratch CROSS JOIN message m WHERE m.id = scratch.id AND m.not_before_ms IS NOT NULL")
         ).scalars()
     )
     lost = []
@@ -238,9 +238,9 @@ def close_rest(connection: Connection, item: Lane, state: State, limit: int) -> 
             text(
                 "INSERT INTO folded (id, area_code, old_state, new_state) "
                 "SELECT id, area_code, state, :state FROM message "
-                "WHERE not_before_ms IS NOT NULL AND id >= :low AND id < :high LIMIT :limit"
+                "WHERE not_before_ms IS NOT NULL AND id >> :shift = :lane LIMIT :limit"
             ),
-            {"low": base, "high": base + (1 << LANE_SHIFT), "state": int(state), "limit": limit},
+            {"shift": LANE_SHIFT, "lane": item.id, "state": int(state), "limit": limit},
         )
     return _apply(connection)
 

@@ -6,10 +6,10 @@ unmatched and counted, since a warning credited to the wrong person is worse tha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, TextClause, func, select, text
 
 from broadcaster.model import State
 from broadcaster.store import messages
@@ -30,15 +30,30 @@ class Received(NamedTuple):
     matched: bool = False
 
 
-_MATCH = """
+_HITS = """
     INSERT INTO hit (receipt_id, message_id, part, attempt, state, error, received_ms)
-    SELECT r.id, s.message_id, s.part, s.attempt, r.state, r.error, r.received_ms
-    FROM receipt r
-    JOIN submission s ON s.smsc_id = r.smsc_id AND s.carrier = r.carrier
-    JOIN message m ON m.id = s.message_id AND m.token = r.token
-    WHERE NOT r.matched AND r.id > :after
-    ORDER BY r.id, s.answered_ms
+    SELECT receipt_id, message_id, part, attempt, state, error, received_ms FROM (
+        SELECT r.id AS receipt_id, s.message_id, s.part, s.attempt, r.state, r.error, r.received_ms,
+               row_number() OVER (PARTITION BY r.id ORDER BY s.answered_ms DESC, s.message_id DESC, s.attempt DESC, s.part DESC) AS nth
+        FROM {tables} CROSS JOIN message m
+        WHERE s.smsc_id = r.smsc_id AND s.carrier = r.carrier AND m.id = s.message_id AND m.token = r.token AND NOT r.matched AND {which}
+    ) AS candidate WHERE nth = 1
 """
+# CROSS JOIN names the order of the loops, as in store/messages.py.
+_MATCH = text(_HITS.format(tables="receipt r CROSS JOIN submission s", which="r.id > :after"))
+_MATCH_WAITING = text(
+    _HITS.format(tables="scratch CROSS JOIN submission s CROSS JOIN receipt r", which="s.message_id = scratch.id")
+)
+_SETTLE = text(
+    "UPDATE submission SET state = h.state, receipt_ms = h.received_ms, receipt_error = h.error FROM ("
+    "  SELECT message_id, part, attempt, state, error, received_ms, "
+    "         row_number() OVER (PARTITION BY message_id, part, attempt ORDER BY receipt_id) AS nth "
+    "  FROM hit WHERE state IS NOT NULL) AS h "
+    "WHERE h.nth = 1 AND submission.message_id = h.message_id AND submission.part = h.part "
+    "AND submission.attempt = h.attempt AND submission.state < :final"
+)
+_UNMATCHED = text("NOT matched")
+"""As the partial index spells it: SQLAlchemy would write ``matched = 0`` for SQLite, which does not use the index."""
 
 
 def record_receipts(connection: Connection, received: Sequence[Received]) -> None:
@@ -52,27 +67,30 @@ def newest_id(connection: Connection) -> int:
 
 def unmatched(connection: Connection) -> int:
     """Return how many receipts no submission is known for."""
-    return int(connection.execute(select(func.count()).select_from(receipt).where(~receipt.c.matched)).scalar_one())
+    return int(connection.execute(select(func.count()).select_from(receipt).where(_UNMATCHED)).scalar_one())
 
 
 def match(connection: Connection, after: int = 0) -> int:
     """Match the unmatched receipts with ids above `after`; return how many found their submission."""
+    return _settle(connection, _MATCH, {"after": after})
+
+
+def match_waiting(connection: Connection) -> int:
+    """Match receipts that came before their response (F01) with the outcomes recorded last; usually there are none.
+
+    Called after `messages.record_outcomes` in the same transaction: a receipt and its submission meet when the later one is stored.
+    """
+    return _settle(connection, _MATCH_WAITING, {})
+
+
+def _settle(connection: Connection, query: TextClause, values: Mapping[str, int]) -> int:
+    """Find hits and carry their states to submissions, messages and tallies; return how many receipts found their submission."""
     connection.execute(text("DELETE FROM hit"))
-    found = connection.execute(text(_MATCH), {"after": after}).rowcount
+    found = connection.execute(query, values).rowcount
     if not found:
         return 0
     connection.execute(text("UPDATE receipt SET matched = true WHERE id IN (SELECT receipt_id FROM hit)"))
-    connection.execute(
-        text(
-            "UPDATE submission SET state = h.state, receipt_ms = h.received_ms, receipt_error = h.error FROM ("
-            "  SELECT message_id, part, attempt, state, error, received_ms, "
-            "         row_number() OVER (PARTITION BY message_id, part, attempt ORDER BY receipt_id) AS nth "
-            "  FROM hit WHERE state IS NOT NULL) AS h "
-            "WHERE h.nth = 1 AND submission.message_id = h.message_id AND submission.part = h.part "
-            "AND submission.attempt = h.attempt AND submission.state < :final"
-        ),
-        {"final": int(State.EXPIRED)},
-    )
+    connection.execute(_SETTLE, {"final": int(State.EXPIRED)})
     touched = set(connection.execute(text("SELECT message_id FROM hit WHERE state IS NOT NULL")).scalars())
     if touched:
         messages.fold(connection, touched)

@@ -32,8 +32,8 @@ LANE_SHIFT = 32
 EXCLUDED_FROM = 1 << 31
 
 SCRATCH = (
-    "CREATE TEMPORARY TABLE scratch (id BIGINT PRIMARY KEY)",
-    "CREATE TEMPORARY TABLE folded (id BIGINT PRIMARY KEY, area_code VARCHAR(5), old_state SMALLINT, new_state SMALLINT)",
+    "CREATE TEMPORARY TABLE scratch (id {id} PRIMARY KEY)",
+    "CREATE TEMPORARY TABLE folded (id {id} PRIMARY KEY, area_code VARCHAR(5), old_state SMALLINT, new_state SMALLINT)",
     (
         "CREATE TEMPORARY TABLE hit (receipt_id BIGINT, message_id BIGINT, part SMALLINT, attempt SMALLINT, state SMALLINT, "
         "error VARCHAR(16), received_ms BIGINT)"
@@ -41,7 +41,7 @@ SCRATCH = (
     "CREATE TEMPORARY TABLE target (code VARCHAR(5) PRIMARY KEY)",
     "CREATE TEMPORARY TABLE slice (token {bytes}, carrier VARCHAR(32), area_code VARCHAR(5), exclusion SMALLINT)",
 )
-"""Temporary tables that every connection has, for statements that work on a set of rows; ``{bytes}`` is the engine's own type."""
+"""Temporary tables that every connection has, for statements that work on a set of rows; ``{id}`` and ``{bytes}`` are the engine's own types."""
 
 metadata = MetaData(
     naming_convention={

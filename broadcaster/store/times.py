@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MILLISECOND = dt.timedelta(milliseconds=1)
@@ -16,3 +17,8 @@ def to_ms(at: dt.datetime) -> int:
 def from_ms(at_ms: int) -> dt.datetime:
     """Return the aware UTC datetime."""
     return _EPOCH + at_ms * _MILLISECOND
+
+
+def now_ms() -> int:
+    """Return the wall clock."""
+    return time.time_ns() // 1_000_000

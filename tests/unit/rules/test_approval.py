@@ -234,7 +234,7 @@ def test_an_author_cannot_sign_under_another_name_with_the_same_key() -> None:
 
 def test_a_name_listed_twice_counts_for_nobody() -> None:
     again = a_person("lanh-dao-so", 9, Role.APPROVER)
-    assert not judged(by(LEADER), ONE, (*PEOPLE, again)).ok
+    assert not judged([*by(LEADER), signed("lanh-dao-so", 9)], ONE, (*PEOPLE, again)).ok
 
 
 approvals = st.lists(

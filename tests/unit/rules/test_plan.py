@@ -68,6 +68,11 @@ def test_a_finish_is_within_a_window_and_never_earlier_for_more(
     assert finish(parts, tps + 1, window, starts_at) <= at
 
 
+def test_a_finish_is_rounded_up() -> None:
+    starts_at = vietnam("2026-11-23T07:00")
+    assert finish(1, 3, ALL_DAY, starts_at) - starts_at == dt.timedelta(microseconds=340_137)
+
+
 def test_rates_that_are_not_contracts_are_marked() -> None:
     assert assumed({VIETTEL: 50, GMOBILE: None}) == {GMOBILE}
 

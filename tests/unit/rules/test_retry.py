@@ -80,6 +80,13 @@ def test_a_fifth_of_the_recent_answers_raises_the_alarm() -> None:
     assert watched(*[0] * 1_000, *[VENDOR] * 200).alarm() == VENDOR
 
 
+def test_after_the_first_answers_a_share_needs_two_hundred() -> None:
+    watch = watched(*[0] * 20, *[VENDOR] * 179)
+    assert watch.alarm() is None
+    watch.note(VENDOR)
+    assert watch.alarm() == VENDOR
+
+
 def test_old_refusals_are_forgotten() -> None:
     watch = watched(*[0] * 1_000, *[VENDOR] * 150, *[0] * 1_000)
     for code in [VENDOR] * 199:

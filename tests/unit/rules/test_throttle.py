@@ -119,6 +119,7 @@ def test_a_full_window_waits_for_its_oldest_permit_and_the_guard() -> None:
     limiter.take(START_NS, 1)
     assert limiter.next_ns(START_NS) == START_NS + 1_001 * MS
     assert limiter.permits(START_NS + 1_001 * MS - 1, 1) == 0
+    assert limiter.permits(START_NS + 1_001 * MS, 1) == 1
 
 
 def test_a_hold_is_kept_and_never_shortened() -> None:

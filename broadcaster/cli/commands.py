@@ -1,0 +1,179 @@
+"""What all commands share: click's classes with our options, words and lazy loading, and the values people type."""
+
+from __future__ import annotations
+
+import datetime as dt
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+from zoneinfo import ZoneInfo
+
+import click
+
+from broadcaster.lang import Said, say
+from broadcaster.model import TIMEZONE
+
+WIDTH: Final = 100
+
+
+@dataclass(slots=True)
+class Invocation:
+    """What was asked of the program as a whole; the root context's `obj`."""
+
+    as_json: bool = False
+    debug: bool = False
+    config: Path | None = None
+
+
+def invocation() -> Invocation:
+    """Return the invocation of the command that is running."""
+    found = click.get_current_context().find_root().obj
+    assert isinstance(found, Invocation)  # noqa: S101  the root context is made by main.run only
+    return found
+
+
+def _note_config(context: click.Context, _parameter: click.Parameter, value: Path | None) -> None:
+    asked = context.find_root().obj
+    if value is not None and isinstance(asked, Invocation):
+        asked.config = value
+
+
+def common_options(*, hidden: bool = False) -> list[click.Parameter]:
+    """Return the options that stand before the noun; `hidden` ones are accepted after the verb too, where only --json is shown."""
+    return [
+        click.Option(
+            ["--config"],
+            type=click.Path(path_type=Path, dir_okay=False),
+            metavar=say("TỆP", "FILE"),
+            expose_value=False,
+            is_eager=True,
+            hidden=hidden,
+            callback=_note_config,
+            help=say(
+                "Tệp cấu hình của hệ thống. Không ghi thì lấy biến môi trường BROADCASTER_CONFIG, rồi broadcaster.toml ở thư mục hiện tại.",
+                "The installation's settings. Without it: the variable BROADCASTER_CONFIG, then broadcaster.toml in the working folder.",
+            ),
+        ),
+        click.Option(
+            ["--lang"],
+            type=click.Choice(["vi", "en"]),
+            expose_value=False,
+            hidden=hidden,
+            help=say(
+                "Ngôn ngữ của hướng dẫn, thông báo và báo cáo; cũng đặt được bằng BROADCASTER_LANG. Mặc định: vi.",
+                "Language of help, messages and reports; BROADCASTER_LANG sets it too. Default: vi.",
+            ),
+        ),
+        click.Option(
+            ["--json"],
+            is_flag=True,
+            expose_value=False,
+            help=say(
+                "In kết quả ra stdout thành một tài liệu JSON, khóa bằng tiếng Anh; lỗi cũng là JSON, ở stderr.",
+                "Print the result on stdout as one JSON document with English keys; errors are JSON too, on stderr.",
+            ),
+        ),
+        click.Option(
+            ["--debug"],
+            is_flag=True,
+            expose_value=False,
+            hidden=hidden,
+            help=say(
+                "Khi chương trình hỏng, in toàn bộ vết lỗi (số thuê bao vẫn bị che); cũng đặt được bằng BROADCASTER_DEBUG=1.",
+                "When the program fails, print the whole trace (numbers stay masked); BROADCASTER_DEBUG=1 sets it too.",
+            ),
+        ),
+    ]
+
+
+class Command(click.Command):
+    """One verb."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        options.setdefault("options_metavar", say("[TÙY CHỌN]", "[OPTIONS]"))
+        super().__init__(*arguments, **options)
+        self.params += common_options(hidden=True)
+
+
+class Group(click.Group):
+    """One noun with its verbs."""
+
+    command_class = Command
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        options.setdefault("options_metavar", say("[TÙY CHỌN]", "[OPTIONS]"))
+        options.setdefault("subcommand_metavar", say("LỆNH [THAM SỐ]...", "COMMAND [ARGUMENTS]..."))
+        super().__init__(*arguments, **options)
+
+
+class Noun(NamedTuple):
+    """Where a noun's commands live, and what it is about."""
+
+    module: str
+    about: Said
+
+
+class Nouns(Group):
+    """The root: loads a noun's module only when the noun is used, so that help stays fast."""
+
+    def __init__(self, *arguments: Any, nouns: Mapping[str, Noun], **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._nouns = nouns
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self._nouns)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self._nouns:
+            return None
+        found = importlib.import_module(self._nouns[cmd_name].module).commands
+        assert isinstance(found, click.Command)  # noqa: S101  our own table of modules
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section(say("Lệnh", "Commands")):
+            formatter.write_dl([(name, str(noun.about)) for name, noun in self._nouns.items()])
+
+
+class Moment(click.ParamType[dt.datetime]):
+    """A moment as people write it: ISO 8601, Asia/Ho_Chi_Minh unless it says otherwise; becomes UTC."""
+
+    name = "moment"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dt.datetime:
+        try:
+            at = dt.datetime.fromisoformat(str(value))
+            return (at if at.tzinfo else at.replace(tzinfo=ZoneInfo(TIMEZONE))).astimezone(dt.UTC)
+        except (ValueError, OverflowError):
+            wanted = say("cần thời điểm dạng 2026-01-31T08:00 (giờ Việt Nam)", "a moment such as 2026-01-31T08:00 (Vietnamese time)")
+            self.fail(wanted, param, ctx)
+
+
+class Pair(click.ParamType[tuple[str, str]]):
+    """``name=value``."""
+
+    name = "pair"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        if isinstance(value, tuple):
+            return value
+        left, equals, right = str(value).partition("=")
+        if not (left and equals):
+            self.fail(say("cần dạng tên=giá trị", "must be of the form name=value"), param, ctx)
+        return left, right
+
+
+def existing_file() -> click.Path:
+    """Return the type of an argument that names a file to be read."""
+    return click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
+
+
+def reference_argument() -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return the argument by which a command names a campaign."""
+    return click.argument(
+        "reference",
+        metavar=say("CHIẾN_DỊCH", "CAMPAIGN"),
+        help=say("Tên hoặc số thứ tự của chiến dịch, xem bằng `campaign list`.", "The campaign's name or number, as `campaign list` shows it."),
+    )

@@ -1,0 +1,149 @@
+"""Our records against a carrier's own ledger, message by message.
+
+Every submission that the ledger holds must be one of ours with the same answer, and the other way round; only what we named uncertain
+may be there or not. Numbers are compared in memory and never shown.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from itertools import batched
+from pathlib import Path
+from typing import NamedTuple
+
+from sqlalchemy import Connection, select
+
+from broadcaster.flow.settle import FINAL
+from broadcaster.link.ledger import read_ledger
+from broadcaster.model import CarrierCard, DropReason, State
+from broadcaster.rules.numbers import NumberPlan
+from broadcaster.rules.refusal import Kind, read_reply
+from broadcaster.rules.wire import cut
+from broadcaster.smpp.receipt import ReceiptState, normal_id
+from broadcaster.store.schema import LANE_SHIFT, lane, message, opt_out, submission
+from broadcaster.store.vault import Vault
+
+ROWS_AT_ONCE = 10_000
+STAT = {"DELIVRD": "DELIVERED", "UNDELIV": "UNDELIVERABLE", "EXPIRED": "EXPIRED", "DELETED": "DELETED", "REJECTD": "REJECTED"}
+"""The words of a text receipt (SMPP 3.4, appendix B) and the states they name."""
+
+
+class Comparison(NamedTuple):
+    """What differs between one carrier's ledger and our records; all counts, in parts unless said."""
+
+    submits: int
+    receipts: int
+    replies: int
+    missing_there: int
+    """We recorded an answer that the carrier's ledger does not hold."""
+    missing_here: int
+    """The carrier took or refused a part that we have no record of."""
+    unsigned: int
+    """Parts whose text is no part of any campaign's signed text."""
+    uncertain_taken: int
+    """Parts we named uncertain that the carrier did take."""
+    uncertain_not_taken: int
+    receipts_not_kept: int
+    """Receipts we acknowledged that do not show in our records, or show another outcome."""
+    refusals_not_kept: int
+    """Refusals we acknowledged that are not in force."""
+
+
+class _Ours(NamedTuple):
+    key: tuple[int, str]
+    state: int
+    status: int | None
+    smsc_id: str | None
+    written: bool
+
+
+def compare(connection: Connection, card: CarrierCard, vault: Vault, plan: NumberPlan, ledger: Path) -> Comparison:
+    """Compare everything we ever sent to this carrier with its ledger. Raises `InvalidFileError` for a damaged ledger."""
+    signed = _signed_parts(connection, card)
+    texts = {sha for shas in signed.values() for sha in shas}
+    taken: dict[tuple[int, str], list[tuple[int, str | None]]] = {}
+    receipts: dict[tuple[int, str], list[tuple[str, bool]]] = {}
+    refusing: list[int] = []
+    totals: Counter[str] = Counter()
+    for row in read_ledger(ledger):
+        totals[row.event] += 1
+        number = plan.normalise(row.dst)
+        if isinstance(number, DropReason):
+            totals["missing_here"] += 1
+        elif row.event == "submit":
+            totals["unsigned"] += row.sha not in texts
+            answer = (row.status or 0, normal_id(row.id, card.ids.response) if row.id else None)  # type: ignore[arg-type]
+            taken.setdefault((number, row.sha or ""), []).append(answer)
+        elif row.event == "receipt" and row.id:
+            found = normal_id(row.id, card.ids.receipt)  # type: ignore[arg-type]
+            receipts.setdefault((number, found), []).append((row.stat or "", bool(row.acked)))
+        elif row.event == "mo" and row.acked and read_reply(row.text or "").kind is Kind.REFUSE:
+            refusing.append(number)
+    unknown: list[tuple[int, str]] = []
+    for ours in _submissions(connection, card, vault, signed):
+        if ours.smsc_id:
+            totals["receipts_not_kept"] += not _agrees(ours.state, receipts.pop((ours.key[0], ours.smsc_id), []))
+        if ours.status is not None:
+            totals["missing_there"] += not _strike(taken, ours.key, (ours.status, ours.smsc_id))
+        elif ours.written:
+            unknown.append(ours.key)
+    for key in unknown:
+        totals["uncertain_taken" if taken.get(key) and _strike(taken, key, taken[key][0]) else "uncertain_not_taken"] += 1
+    totals["missing_here"] += sum(map(len, taken.values()))
+    return Comparison(
+        totals["submit"],
+        totals["receipt"],
+        totals["mo"],
+        totals["missing_there"],
+        totals["missing_here"],
+        totals["unsigned"],
+        totals["uncertain_taken"],
+        totals["uncertain_not_taken"],
+        totals["receipts_not_kept"],
+        _not_in_force(connection, vault, refusing),
+    )
+
+
+def _signed_parts(connection: Connection, card: CarrierCard) -> dict[int, list[str]]:
+    """Return lane id → SHA-256 of the text of each part."""
+    rows = connection.execute(select(lane.c.id, lane.c.body).where(lane.c.carrier == card.code))
+    return {row.id: [hashlib.sha256(part.encode()).hexdigest() for part in cut(row.body, card).parts] for row in rows}
+
+
+def _submissions(connection: Connection, card: CarrierCard, vault: Vault, signed: Mapping[int, list[str]]) -> Iterator[_Ours]:
+    columns = (submission, message.c.token)
+    query = select(*columns).join(message, message.c.id == submission.c.message_id).where(submission.c.carrier == card.code)
+    for rows in batched(connection.execution_options(yield_per=ROWS_AT_ONCE).execute(query), ROWS_AT_ONCE):
+        numbers = vault.reveal([row.token for row in rows])
+        for row, number in zip(rows, numbers, strict=True):
+            sha = signed[row.message_id >> LANE_SHIFT][row.part - 1]
+            written = row.sent_ns is not None or row.state == State.UNCERTAIN
+            yield _Ours((number, sha), row.state, row.status, row.smsc_id, written)
+
+
+def _strike(taken: dict[tuple[int, str], list[tuple[int, str | None]]], key: tuple[int, str], answer: tuple[int, str | None]) -> bool:
+    """Strike one answer off the ledger's list; False when it is not there."""
+    answers = taken.get(key)
+    if not answers or answer not in answers:
+        return False
+    answers.remove(answer)
+    return True
+
+
+def _agrees(state: int, found: list[tuple[str, bool]]) -> bool:
+    """Tell whether our state follows from the receipts the carrier sent: every acknowledged final one counts, one not acknowledged may."""
+    finals = [(FINAL.get(ReceiptState[STAT[stat]]), acked) for stat, acked in found if stat in STAT]
+    if any(acked for _, acked in finals):
+        return state in {final for final, _ in finals}
+    return state in {State.ACCEPTED, *(final for final, _ in finals)}
+
+
+def _not_in_force(connection: Connection, vault: Vault, numbers: list[int]) -> int:
+    missing = 0
+    for some in batched(numbers, 500):
+        tokens = set(vault.tokens(some))
+        found = connection.execute(select(opt_out.c.token).where(opt_out.c.token.in_(tokens))).scalars().all()
+        missing += len(tokens) - len(found)
+    return missing

@@ -1,0 +1,144 @@
+"""Stage 6: what carriers send back, receipts and subscribers' replies, becomes durable, and only then is acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+import structlog
+from sqlalchemy import Connection
+
+from broadcaster.link.client import Inbound
+from broadcaster.model import CarrierCard, DropReason, Msisdn, State
+from broadcaster.rules.numbers import NumberPlan
+from broadcaster.rules.refusal import Kind, read_reply
+from broadcaster.smpp.bodies import DataSm, DeliverSm
+from broadcaster.smpp.events import Quarantined
+from broadcaster.smpp.receipt import ReceiptState, classify, content, normal_id, parse_receipt
+from broadcaster.store import receipts
+from broadcaster.store.receipts import Received
+from broadcaster.store.refusals import Refusal, Reply, record_refusals, record_replies
+from broadcaster.store.vault import Vault
+from broadcaster.store.writer import Writer
+
+STORE_FAILED: Final = 0x64
+"""ESME_RX_T_APPN: the carrier keeps it and sends it again."""
+
+FINAL: Final[Mapping[ReceiptState, State]] = MappingProxyType(
+    {
+        ReceiptState.DELIVERED: State.DELIVERED,
+        ReceiptState.EXPIRED: State.EXPIRED,
+        ReceiptState.DELETED: State.DELETED,
+        ReceiptState.UNDELIVERABLE: State.UNDELIVERABLE,
+        ReceiptState.REJECTED: State.REJECTED,
+    }
+)
+"""What a receipt proves for good; the other states say only that the carrier still has the message, or nothing."""
+
+log = structlog.get_logger("settle")
+
+
+class _Read(NamedTuple):
+    """What a batch holds: receipts, replies and refusals, ready to store."""
+
+    received: list[Received]
+    replies: list[Reply]
+    refusals: list[Refusal]
+
+
+class Inbox:
+    """Store what one carrier account sends, in batches, and acknowledge it after the commit.
+
+    `acknowledge` answers inbounds with a command status; `refused` is the live set of refusing tokens, which a reply enters at once.
+    """
+
+    def __init__(
+        self,
+        card: CarrierCard,
+        *,
+        writer: Writer,
+        vault: Vault,
+        plan: NumberPlan,
+        refused: set[bytes],
+        acknowledge: Callable[[Sequence[Inbound], int], None],
+    ) -> None:
+        self._card = card
+        self._writer = writer
+        self._vault = vault
+        self._plan = plan
+        self._refused = refused
+        self._acknowledge = acknowledge
+        self._waiting: list[Inbound] = []
+        self._storing = False
+
+    def on_inbound(self, inbounds: list[Inbound]) -> None:
+        """Take a batch from the link."""
+        self._waiting += inbounds
+        self._store()
+
+    def _store(self) -> None:
+        if self._storing or not self._waiting:
+            return
+        batch, self._waiting = self._waiting, []
+        read = self._read(batch)
+        for item in read.refusals:
+            (self._refused.add if item.refuses else self._refused.discard)(item.token)
+
+        def settle(connection: Connection) -> None:
+            record_refusals(connection, read.refusals)
+            record_replies(connection, read.replies)
+            if read.received:
+                before = receipts.newest_id(connection)
+                receipts.record_receipts(connection, read.received)
+                receipts.match(connection, before)
+
+        def stored(done: asyncio.Future[None]) -> None:
+            self._storing = False
+            error = done.exception()
+            if error:
+                log.error("receipts-not-stored", carrier=self._card.code, error=type(error).__name__, count=len(batch))
+            self._acknowledge(batch, STORE_FAILED if error else 0)
+            self._store()
+
+        self._storing = True
+        self._writer.submit(settle).add_done_callback(stored)
+
+    def _read(self, batch: Sequence[Inbound]) -> _Read:
+        now_ms = time.time_ns() // 1_000_000
+        code, form = self._card.code, self._card.ids.receipt
+        tokens = self._tokens([inbound.body.source if not isinstance(inbound.body, Quarantined) else "" for inbound in batch])
+        read = _Read([], [], [])
+        for inbound, token in zip(batch, tokens, strict=True):
+            body = inbound.body
+            if isinstance(body, Quarantined):
+                log.warning("unreadable", carrier=code, reason=body.reason)
+                read.replies.append(Reply(code, None, "unreadable", "", now_ms))
+            elif classify(body) == "message":
+                self._read_message(body, token, now_ms, read)
+            elif (found := parse_receipt(body)) is None:
+                log.warning("receipt-unparsed", carrier=code)
+                read.received.append(Received(code, "", token, "UNPARSED", None, None, now_ms))
+            else:
+                state = FINAL.get(found.state)
+                smsc_id = normal_id(found.message_id, form)  # type: ignore[arg-type]
+                error = found.error[:16] if found.error else None
+                read.received.append(Received(code, smsc_id, token, found.state.name[:16], state, error, now_ms))
+        return read
+
+    def _read_message(self, body: DeliverSm | DataSm, token: bytes | None, now_ms: int, read: _Read) -> None:
+        said = content(body)
+        reply = read_reply(said)
+        read.replies.append(Reply(self._card.code, token, reply.kind.value, said, now_ms))
+        if token is not None and reply.kind in {Kind.REFUSE, Kind.ACCEPT}:
+            evidence = f"{self._card.code}: {reply.matched}"
+            read.refusals.append(Refusal(token, reply.kind is Kind.REFUSE, "reply", evidence, now_ms))
+
+    def _tokens(self, addresses: list[str]) -> list[bytes | None]:
+        """Return a token for each address that is a number of the plan, None for the others."""
+        numbers = self._plan.normalise_many(addresses)
+        good: list[Msisdn] = [number for number in numbers if not isinstance(number, DropReason)]
+        sealed = iter(self._vault.tokens(good))
+        return [None if isinstance(number, DropReason) else next(sealed) for number in numbers]

@@ -1,0 +1,120 @@
+"""Where a campaign stands, read from the summaries: cheap at any size, and never behind by more than one commit."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from sqlalchemy import Connection, select
+
+from broadcaster.flow.judgement import judgement
+from broadcaster.model import CarrierCard, CarrierCode, Person, State
+from broadcaster.rules.approval import Judgement
+from broadcaster.rules.order import order_from_json
+from broadcaster.rules.plan import predict
+from broadcaster.store.campaigns import Campaign, Lane, find_campaign, lanes
+from broadcaster.store.engine import Store
+from broadcaster.store.links import LinkRow, links
+from broadcaster.store.receipts import newest_id
+from broadcaster.store.schema import tally
+from broadcaster.store.times import to_ms
+
+LINK_STALE_MS = 5_000
+"""A link state older than this says nothing: the service is not running."""
+
+_SENT = frozenset(state for state in State if state >= State.REFUSED)
+_FAILED = frozenset({State.EXPIRED, State.DELETED, State.UNDELIVERABLE, State.REJECTED})
+
+
+class Progress(NamedTuple):
+    """One carrier's part of a campaign, in messages; `left` are not yet decided, `finish_ms` is predicted from the limit."""
+
+    carrier: CarrierCode
+    link: str
+    reason: str
+    messages: int
+    parts: int
+    excluded: int
+    sent: int
+    accepted: int
+    delivered: int
+    failed: int
+    refused: int
+    uncertain: int
+    suppressed: int
+    closed: int
+    left: int
+    rate_tps: float
+    limit_tps: int | None
+    finish_ms: int | None
+    halted: str | None
+
+
+class Status(NamedTuple):
+    """A campaign with its signatures and its progress by carrier; `receipts` grows with every receipt of any campaign."""
+
+    campaign: Campaign
+    approvals: Judgement
+    carriers: list[Progress]
+    refused_since_planning: int
+    receipts: int
+
+
+def status(
+    store: Store, reference: str, *, cards: Mapping[CarrierCode, CarrierCard], people: Mapping[str, Person], now: dt.datetime
+) -> Status:
+    """Return the status of the campaign with this number or name. Raises `NotFoundError`."""
+    with store.read() as connection:
+        found = find_campaign(connection, reference)
+        rows = links(connection)
+        progress = [_progress(connection, found, lane, cards, rows, now) for lane in lanes(connection, found.id)]
+        return Status(
+            found,
+            judgement(connection, found, people),
+            progress,
+            sum(item.suppressed for item in progress),
+            newest_id(connection),
+        )
+
+
+def _progress(
+    connection: Connection,
+    found: Campaign,
+    lane: Lane,
+    cards: Mapping[CarrierCode, CarrierCard],
+    rows: Mapping[str, LinkRow],
+    now: dt.datetime,
+) -> Progress:
+    counted: dict[State, int] = {}
+    for state, messages in connection.execute(select(tally.c.state, tally.c.messages).where(tally.c.lane_id == lane.id)):
+        counted[State(state)] = counted.get(State(state), 0) + messages
+    left = counted.get(State.READY, 0) + counted.get(State.RETRY, 0)
+    order = order_from_json(found.content["order"])
+    card = cards.get(lane.carrier)
+    ceilings = [tps for tps in (card.tps if card else None, order.max_tps.get(lane.carrier)) if tps is not None]
+    limit = min(ceilings, default=None)
+    row = rows.get(lane.carrier)
+    fresh = row is not None and to_ms(now) - row.seen_ms < LINK_STALE_MS
+    finish = predict({lane.carrier: left * lane.parts}, {lane.carrier: limit}, order.window, now)[lane.carrier] if left else None
+    return Progress(
+        lane.carrier,
+        row.state if row and fresh else "down",
+        row.reason if row and fresh else "",
+        lane.messages,
+        lane.parts,
+        counted.get(State.EXCLUDED, 0),
+        sum(counted.get(state, 0) for state in _SENT),
+        counted.get(State.ACCEPTED, 0),
+        counted.get(State.DELIVERED, 0),
+        sum(counted.get(state, 0) for state in _FAILED),
+        counted.get(State.REFUSED, 0),
+        counted.get(State.UNCERTAIN, 0),
+        counted.get(State.SUPPRESSED, 0),
+        counted.get(State.CANCELLED, 0) + counted.get(State.LAPSED, 0),
+        left,
+        row.rate_tps if row and fresh else 0.0,
+        limit,
+        to_ms(finish) if finish else None,
+        lane.halted,
+    )

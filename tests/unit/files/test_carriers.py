@@ -1,0 +1,204 @@
+from pathlib import Path
+
+import pytest
+
+from broadcaster.errors import ConfigurationError, InvalidFileError, Problem
+from broadcaster.files.carriers import read_card, read_cards
+from broadcaster.model import CarrierCard, Endpoint, Environment, IdRule
+from broadcaster.smpp.status import Verdict
+
+SHIPPED = Path(__file__).parents[3] / "carriers"
+ENV = {"SMPP_PASSWORD": "secret"}
+CARD = """
+name = "Viettel"
+environment = "live"
+mnc = "04"
+host = "smpp.invalid"
+port = 2775
+system_id = "skhcn-qng"
+password_env = "SMPP_PASSWORD"
+tps = 500
+"""
+
+
+def write(tmp_path: Path, text: str, name: str = "viettel.toml") -> Path:
+    path = tmp_path / name
+    path.write_text(text, "utf-8")
+    return path
+
+
+def problems(tmp_path: Path, text: str, name: str = "viettel.toml") -> tuple[Problem, ...]:
+    with pytest.raises(InvalidFileError) as caught:
+        read_card(write(tmp_path, text, name), ENV)
+    return caught.value.problems
+
+
+def test_a_card_is_read_with_its_defaults(tmp_path: Path) -> None:
+    card = read_card(write(tmp_path, CARD), ENV)
+    assert (card.code, card.environment, card.endpoint) == ("viettel", Environment.LIVE, Endpoint("smpp.invalid", 2775))
+    assert card.password.reveal() == "secret"
+    assert (card.tps, card.window, card.ids, card.retry_after_s) == (500, 10, IdRule(), (60, 300, 900))
+
+
+def test_the_password_shows_nowhere(tmp_path: Path) -> None:
+    assert "secret" not in repr(read_card(write(tmp_path, CARD), ENV))
+    with pytest.raises(InvalidFileError) as caught:
+        read_card(write(tmp_path, CARD), {"SMPP_PASSWORD": "secret-too-long"})
+    assert "secret-too-long" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key", "line"),
+    [
+        ('mnc = "04"', 'mnc = "4"', "mnc", 4),
+        ("port = 2775", "port = 0", "port", 6),
+        ("port = 2775", 'port = "2775"', "port", 6),
+        ('host = "smpp.invalid"', 'host = "smpp invalid"', "host", 5),
+        ('"skhcn-qng"', '"skhcn-quang-ngai"', "system_id", 7),
+        ('"skhcn-qng"', '"skhcn-quảng"', "system_id", 7),
+        ('"live"', '"test"', "environment", 3),
+        ("tps = 500", "tps = 0", "tps", 9),
+        ("tps = 500", "tps = true", "tps", 9),
+        ("tps = 500", 'tps = "fast"', "tps", 9),
+        ("tps = 500", "tps = 5\nwindow = 0", "window", 10),
+        ("tps = 500", "tps = 5\nwindow = 1001", "window", 10),
+        ("tps = 500", "tps = 5\nmax_parts = 11", "max_parts", 10),
+        ("tps = 500", "tps = 5\nsource_ton = 7", "source_ton", 10),
+        ("tps = 500", 'tps = 5\nlong_text = "sar"', "long_text", 10),
+        ("tps = 500", 'tps = 5\nresponse_id = "octal"', "response_id", 10),
+        ("tps = 500", 'tps = 5\nreceipt_means = "maybe"', "receipt_means", 10),
+        ("tps = 500", "tps = 5\nenquire_link_s = 0", "enquire_link_s", 10),
+        ("tps = 500", "tps = 5\nresponse_timeout_s = nan", "response_timeout_s", 10),
+        ("tps = 500", "tps = 5\nretry_after_s = [60, 0]", "retry_after_s[2]", 10),
+        ("tps = 500", 'tps = 5\nassumed = ["tsp"]', "assumed", 10),
+        ("tps = 500", 'tps = 5\npasswort_env = "X"', "passwort_env", 10),
+        ("tps = 500", 'tps = 5\n[status_verdicts]\n"0x400" = "perhaps"', "status_verdicts.0x400", 11),
+        ("tps = 500", 'tps = 5\n[status_verdicts]\nRSYSERR = "refused"', "status_verdicts", 10),
+    ],
+)
+def test_each_wrong_value_names_its_key_and_line(tmp_path: Path, old: str, new: str, key: str, line: int) -> None:
+    assert [(problem.key, problem.line) for problem in problems(tmp_path, CARD.replace(old, new))] == [(key, line)]
+
+
+def test_all_wrong_values_come_at_once(tmp_path: Path) -> None:
+    found = problems(tmp_path, CARD.replace("2775", "0").replace('"04"', '"x"').replace("500", "-1"))
+    assert {problem.key for problem in found} == {"port", "mnc", "tps"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("tps = 500", 'tps = "unlimited"'),
+        ('password_env = "SMPP_PASSWORD"', ""),
+        ("tps = 500", 'tps = 500\npassword_file = "secret"'),
+    ],
+)
+def test_what_a_live_card_may_not_say(tmp_path: Path, old: str, new: str) -> None:
+    assert len(problems(tmp_path, CARD.replace(old, new))) == 1
+
+
+def test_a_rehearsal_card_may_be_unlimited_and_without_password(tmp_path: Path) -> None:
+    text = CARD.replace('"live"', '"rehearsal"').replace("500", '"unlimited"').replace('password_env = "SMPP_PASSWORD"', "")
+    card = read_card(write(tmp_path, text), {})
+    assert (card.tps, card.password.reveal(), card.environment) == (None, "", Environment.REHEARSAL)
+
+
+@pytest.mark.parametrize("password", [None, "", "ninechars", "mật"])
+def test_an_unusable_password_from_the_environment_is_refused(tmp_path: Path, password: str | None) -> None:
+    with pytest.raises(InvalidFileError) as caught:
+        read_card(write(tmp_path, CARD), {} if password is None else {"SMPP_PASSWORD": password})
+    assert [(problem.key, problem.line) for problem in caught.value.problems] == [("password_env", 8)]
+
+
+def test_a_password_file_lies_beside_the_card_and_is_its_owners_alone(tmp_path: Path) -> None:
+    card = write(tmp_path, CARD.replace('password_env = "SMPP_PASSWORD"', 'password_file = "viettel.secret"'))
+    with pytest.raises(InvalidFileError, match=r"viettel\.secret"):
+        read_card(card, {})
+    secret = tmp_path / "viettel.secret"
+    secret.write_text("s3cret\n")
+    for mode in (0o644, 0o640, 0o604):
+        secret.chmod(mode)
+        with pytest.raises(InvalidFileError, match=f"{mode:04o}"):
+            read_card(card, {})
+    for mode in (0o600, 0o400):
+        secret.chmod(mode)
+        assert read_card(card, {}).password.reveal() == "s3cret"
+
+
+def test_status_codes_may_be_hexadecimal_or_decimal(tmp_path: Path) -> None:
+    text = CARD + '[status_verdicts]\n"0x0400" = "refused"\n1025 = "temporary"\n'
+    assert read_card(write(tmp_path, text), ENV).status_verdicts == {0x400: Verdict.REFUSED, 0x401: Verdict.TEMPORARY}
+
+
+@pytest.mark.parametrize("name", ["Viettel.toml", "mạng.toml", "4g.toml", "a b.toml"])
+def test_a_card_must_be_named_by_a_code(tmp_path: Path, name: str) -> None:
+    assert len(problems(tmp_path, CARD, name)) == 1
+
+
+def test_cards_of_the_other_environment_are_refused(tmp_path: Path) -> None:
+    write(tmp_path, CARD)
+    assert set(read_cards(tmp_path, ENV, Environment.LIVE)) == {"viettel"}
+    with pytest.raises(InvalidFileError) as caught:
+        read_cards(tmp_path, ENV, Environment.REHEARSAL)
+    assert [(problem.key, problem.line) for problem in caught.value.problems] == [("environment", 3)]
+
+
+def test_problems_of_all_cards_come_at_once(tmp_path: Path) -> None:
+    write(tmp_path, CARD.replace("500", "0"), "a.toml")
+    write(tmp_path, CARD.replace("2775", "0"), "b.toml")
+    with pytest.raises(InvalidFileError) as caught:
+        read_cards(tmp_path, ENV, Environment.LIVE)
+    assert [(Path(problem.file).name, problem.key) for problem in caught.value.problems] == [("a.toml", "tps"), ("b.toml", "port")]
+
+
+def test_a_folder_without_cards_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError):
+        read_cards(tmp_path, ENV, Environment.LIVE)
+
+
+def shipped_cards(tmp_path: Path) -> dict[str, CarrierCard]:
+    (tmp_path / "secrets").mkdir()
+    for path in SHIPPED.glob("*.toml"):
+        write(tmp_path, path.read_text("utf-8"), path.name)
+        secret = tmp_path / "secrets" / path.stem
+        secret.write_text("secret")
+        secret.chmod(0o600)
+    return {str(code): card for code, card in read_cards(tmp_path, {}, Environment.LIVE).items()}
+
+
+def test_the_five_shipped_cards_are_sound_and_reach_nobody(tmp_path: Path) -> None:
+    cards = shipped_cards(tmp_path)
+    assert {code: card.mnc for code, card in cards.items()} == {
+        "viettel": "04",
+        "vinaphone": "02",
+        "mobifone": "01",
+        "vietnamobile": "05",
+        "gmobile": "07",
+    }
+    for card in cards.values():
+        assert card.endpoint.host.endswith(".invalid")
+        assert {"tps", "window", "response_id", "receipt_means"} <= set(card.assumed)
+        assert card.tps is not None
+        assert 10 <= card.window <= 100
+
+
+def test_the_shipped_cards_write_out_every_key() -> None:
+    keys = {"name", "environment", "password_file", *CarrierCard.__slots__} - {"code", "endpoint", "password", "ids"}
+    for path in SHIPPED.glob("*.toml"):
+        lines = path.read_text("utf-8").splitlines()
+        assert {key for key in keys if not any(line.startswith((f"{key} = ", f"[{key}]")) for line in lines)} == set(), path.name
+
+
+def test_the_rehearsal_cards_mirror_the_live_ones_and_stay_on_this_machine(tmp_path: Path) -> None:
+    live = shipped_cards(tmp_path)
+    rehearsal = read_cards(SHIPPED / "rehearsal", {}, Environment.REHEARSAL)
+    assert set(rehearsal) == set(live)
+    assert {card.endpoint.host for card in rehearsal.values()} == {"127.0.0.1"}
+    assert len({card.endpoint.port for card in rehearsal.values()}) == 5
+    for code, card in rehearsal.items():
+        assert (card.mnc, card.tps, card.max_parts, card.allow_unicode) == (
+            live[code].mnc,
+            live[code].tps,
+            live[code].max_parts,
+            live[code].allow_unicode,
+        )
