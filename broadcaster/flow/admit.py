@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from sqlalchemy import Connection, select
+from sqlalchemy import select
 
 from broadcaster.errors import RefusedError
 from broadcaster.flow.judgement import judgement

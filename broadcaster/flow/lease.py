@@ -26,7 +26,6 @@ from broadcaster.store.campaigns import Campaign, Lane, approvals, change_campai
 from broadcaster.store.messages import Leased
 from broadcaster.store.times import from_ms, to_ms
 
-
 CACHED_JUDGEMENTS = 64
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from itertools import batched
 from pathlib import Path
 from typing import NamedTuple
 
@@ -115,7 +114,7 @@ def _signed_parts(connection: Connection, card: CarrierCard) -> dict[int, list[s
 def _submissions(connection: Connection, card: CarrierCard, vault: Vault, signed: Mapping[int, list[str]]) -> Iterator[_Ours]:
     columns = (submission, message.c.token)
     query = select(*columns).join(message, message.c.id == submission.c.message_id).where(submission.c.carrier == card.code)
-    for rows in batched(connection.execution_options(yield_per=ROWS_AT_ONCE).execute(query), ROWS_AT_ONCE):
+    for rows in connection.execution_options(yield_per=ROWS_AT_ONCE).execute(query).partitions():
         numbers = vault.reveal([row.token for row in rows])
         for row, number in zip(rows, numbers, strict=True):
             sha = signed[row.message_id >> LANE_SHIFT][row.part - 1]
@@ -133,7 +132,7 @@ def _strike(taken: dict[tuple[int, str], list[tuple[int, str | None]]], key: tup
 
 
 def _agrees(state: int, found: list[tuple[str, bool]]) -> bool:
-    """Tell whether our state follows from the receipts the carrier sent: every acknowledged final one counts, one not acknowledged may."""
+    """Tell whether our state follows from the receipts the carrier sent: acknowledged final ones count, one not acknowledged may."""
     finals = [(FINAL.get(ReceiptState[STAT[stat]]), acked) for stat, acked in found if stat in STAT]
     if any(acked for _, acked in finals):
         return state in {final for final, _ in finals}
@@ -142,8 +141,8 @@ def _agrees(state: int, found: list[tuple[str, bool]]) -> bool:
 
 def _not_in_force(connection: Connection, vault: Vault, numbers: list[int]) -> int:
     missing = 0
-    for some in batched(numbers, 500):
-        tokens = set(vault.tokens(some))
+    for start in range(0, len(numbers), 500):
+        tokens = set(vault.tokens(numbers[start : start + 500]))
         found = connection.execute(select(opt_out.c.token).where(opt_out.c.token.in_(tokens))).scalars().all()
         missing += len(tokens) - len(found)
     return missing

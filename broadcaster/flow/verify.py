@@ -1,4 +1,4 @@
-"""The proof after the fact: the invariants of delivery checked on the database and, given ledgers, against the carriers' own truth."""
+"""The proof after the fact: the invariants of delivery checked on the database and, given ledgers, against the carriers' truth."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import hashlib
 import stat
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -371,6 +372,33 @@ def test_a_receipt_may_come_first_and_twice(card: CarrierCard, rig: SimpleNamesp
 
     ids = [receipt.message_id for receipt in receipts_of(asyncio.run(scenario()))]
     assert sorted(ids) == sorted(list(set(ids)) * 2)
+
+
+def test_no_response_leaves_before_its_row_is_on_the_disk(
+    card: CarrierCard, rig: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    syncing, go_on = threading.Event(), threading.Event()
+
+    def slow_fsync(descriptor: int) -> None:
+        syncing.set()
+        assert go_on.wait(rig.patience_s)
+
+    monkeypatch.setattr("broadcaster.link.ledger.os.fsync", slow_fsync)
+    mood = dataclasses.replace(rig.calm, before_response_share=1.0, receipt_delay_ms=SpanMs(0, 0))
+
+    async def scenario() -> Any:
+        async with rig.carrier(card, mood, tmp_path / "so.jsonl") as carrier, rig.sender(carrier.card) as sender:
+            sender.submit(rig.numbers(5))
+            await asyncio.to_thread(syncing.wait, rig.patience_s)
+            for _ in range(200):
+                await asyncio.sleep(0)
+            assert not sender.answers
+            assert not sender.inbound
+            go_on.set()
+            await sender.until(lambda: len(sender.answers) == len(sender.inbound) == 5)
+            return sender
+
+    asyncio.run(scenario())
 
 
 def test_a_taken_port_is_an_error(card: CarrierCard, rig: SimpleNamespace, tmp_path: Path) -> None:
