@@ -47,12 +47,13 @@ class Commands:
 
     def __exit__(self, *_: object) -> None:
         # A second Ctrl-C must not cut the cleaning up short.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
+        former = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
         if self._front:
             _end(self._front)
         for name in reversed(list(self._behind)):
             self.stop(name)
+        for number, handler in former.items():
+            signal.signal(number, handler)
 
     def run(self, *arguments: str, captured: bool = False, inside: bool = True) -> str:
         """Run one command to its end and return what it printed if `captured`; `inside` the installation's folder.
@@ -73,7 +74,10 @@ class Commands:
         tail: deque[str] = deque(maxlen=_TAIL_LINES)
         teller = threading.Thread(target=_pass_on, args=(process, tail))
         teller.start()
-        printed = process.stdout.read() if process.stdout else ""
+        printed = ""
+        if process.stdout:
+            with process.stdout:
+                printed = process.stdout.read()
         code = process.wait()
         teller.join()
         self._front = None
@@ -138,10 +142,13 @@ def _shown(arguments: tuple[str, ...]) -> str:
 
 
 def _pass_on(process: subprocess.Popen[str], tail: deque[str]) -> None:
-    for line in process.stderr or ():
-        sys.stderr.write(line)
-        sys.stderr.flush()
-        tail.append(line)
+    if process.stderr is None:
+        return
+    with process.stderr:
+        for line in process.stderr:
+            sys.stderr.write(line)
+            sys.stderr.flush()
+            tail.append(line)
 
 
 def _end(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from broadcaster.link.temperament import Temperament
     from broadcaster.model import CarrierCard
 
-commands = Group("carrier", help=say("Thẻ nhà mạng (tài khoản SMPP) và nhà mạng giả lập.", "The carriers' cards (SMPP accounts) and simulated carriers."))
+commands = Group(
+    "carrier",
+    help=say("Thẻ nhà mạng (tài khoản SMPP) và nhà mạng giả lập.", "The carriers' cards (SMPP accounts) and simulated carriers."),
+)
 
 
 @commands.command(
@@ -47,7 +50,17 @@ def list_cards() -> None:
     ]
     unlimited = say("không giới hạn", "unlimited")
     rows = [
-        [card.code, card.name, card.environment, card.endpoint, unlimited if card.tps is None else card.tps, card.window, card.max_parts, card.receipt_means, len(card.assumed)]
+        [
+            card.code,
+            card.name,
+            card.environment,
+            card.endpoint,
+            unlimited if card.tps is None else card.tps,
+            card.window,
+            card.max_parts,
+            card.receipt_means,
+            len(card.assumed),
+        ]
         for card in cards
     ]
     output.answer([_document(card) for card in cards], lambda: output.table(columns, rows))
@@ -81,11 +94,50 @@ def _document(card: CarrierCard) -> dict[str, object]:
         "got. The first line on stdout is the port; stop it with Ctrl-C or SIGTERM, then it prints its totals as JSON.",
     ),
 )
-@click.argument("card", metavar=say("THẺ", "CARD"), help=say("Tệp thẻ (*.toml), hoặc mã của thẻ trong thư mục thẻ của hệ thống.", "A card's file (*.toml), or the code of one in the installation's folder of cards."))
-@click.option("--port", type=click.IntRange(0, 65535), metavar=say("CỔNG", "PORT"), help=say("Cổng TCP; 0 là cổng trống bất kỳ. Mặc định: cổng ghi trong thẻ.", "TCP port; 0 takes any free one. Default: the card's."))
-@click.option("--faults", type=existing_file(), metavar=say("TỆP", "FILE"), help=say("Kịch bản TOML: độ trễ, từ chối, biên nhận thiếu hoặc lặp, người dân nhắn từ chối, ngắt kết nối…", "TOML script: delays, refusals, missing or repeated receipts, subscribers who text back, disconnects…"))
-@click.option("--ledger", required=True, type=click.Path(path_type=Path, dir_okay=False), metavar=say("TỆP", "FILE"), help=say("Sổ của nhà mạng (JSON từng dòng, quyền 0600), chỉ ghi nối thêm. Chứa số máy: chỉ dùng khi diễn tập.", "The carrier's ledger (JSON lines, mode 0600), appended to. It holds numbers: for rehearsals only."))
-@click.option("--tps", type=click.IntRange(1, 1_000_000), metavar=say("SỐ", "N"), help=say("Báo quá tải (RTHROTTLED) khi quá chừng này phần tin mỗi giây; thay cho giá trị trong kịch bản.", "Answer RTHROTTLED above this many parts a second; overrides the script."))
+@click.argument(
+    "card",
+    metavar=say("THẺ", "CARD"),
+    help=say(
+        "Tệp thẻ (*.toml), hoặc mã của thẻ trong thư mục thẻ của hệ thống.",
+        "A card's file (*.toml), or the code of one in the installation's folder of cards.",
+    ),
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    metavar=say("CỔNG", "PORT"),
+    help=say(
+        "Cổng TCP; 0 là cổng trống bất kỳ. Mặc định: cổng ghi trong thẻ.", "TCP port; 0 takes any free one. Default: the card's."
+    ),
+)
+@click.option(
+    "--faults",
+    type=existing_file(),
+    metavar=say("TỆP", "FILE"),
+    help=say(
+        "Kịch bản TOML: độ trễ, từ chối, biên nhận thiếu hoặc lặp, người dân nhắn từ chối, ngắt kết nối…",
+        "TOML script: delays, refusals, missing or repeated receipts, subscribers who text back, disconnects…",
+    ),
+)
+@click.option(
+    "--ledger",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar=say("TỆP", "FILE"),
+    help=say(
+        "Sổ của nhà mạng (JSON từng dòng, quyền 0600), chỉ ghi nối thêm. Chứa số máy: chỉ dùng khi diễn tập.",
+        "The carrier's ledger (JSON lines, mode 0600), appended to. It holds numbers: for rehearsals only.",
+    ),
+)
+@click.option(
+    "--tps",
+    type=click.IntRange(1, 1_000_000),
+    metavar=say("SỐ", "N"),
+    help=say(
+        "Báo quá tải (RTHROTTLED) khi quá chừng này phần tin mỗi giây; thay cho giá trị trong kịch bản.",
+        "Answer RTHROTTLED above this many parts a second; overrides the script.",
+    ),
+)
 def simulate(card: str, port: int | None, faults: Path | None, ledger: Path, tps: int | None) -> None:
     from broadcaster.link.temperament import Temperament, read_temperament
 

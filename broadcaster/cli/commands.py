@@ -175,5 +175,8 @@ def reference_argument() -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return click.argument(
         "reference",
         metavar=say("CHIẾN_DỊCH", "CAMPAIGN"),
-        help=say("Tên hoặc số thứ tự của chiến dịch, xem bằng `campaign list`.", "The campaign's name or number, as `campaign list` shows it."),
+        help=say(
+            "Tên hoặc số thứ tự của chiến dịch, xem bằng `campaign list`.",
+            "The campaign's name or number, as `campaign list` shows it.",
+        ),
     )

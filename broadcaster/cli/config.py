@@ -99,7 +99,12 @@ def _database(settings: Settings, found: _Findings) -> bool:
         found.problems.append(Problem("database_url", error.message))
         return True
     if path is not None and not path.exists():
-        found.notes.append(Said(f"Chưa có cơ sở dữ liệu {path}; `broadcaster init` tạo ra nó.", f"There is no database {path} yet; `broadcaster init` makes one."))
+        found.notes.append(
+            Said(
+                f"Chưa có cơ sở dữ liệu {path}; `broadcaster init` tạo ra nó.",
+                f"There is no database {path} yet; `broadcaster init` makes one.",
+            )
+        )
         return False
     found.attempt("database", path or "database_url", version)
     return True

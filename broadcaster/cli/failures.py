@@ -57,7 +57,8 @@ def failure_of(error: BaseException) -> Failure:
 
 
 _SEE_TRACE: Final = Said(
-    vi="chạy lại với --debug để xem vết lỗi và gửi cho người bảo trì", en="run again with --debug and send the trace to the maintainer"
+    vi="chạy lại với --debug để xem vết lỗi và gửi cho người bảo trì",
+    en="run again with --debug and send the trace to the maintainer",
 )
 
 

@@ -26,13 +26,21 @@ def _shipped() -> Path | None:
         "Make a new, empty installation: folders (mode 0700), vault key, audit key, register of people, settings and database.",
     ),
 )
-@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), metavar=say("THƯ_MỤC", "FOLDER"), help=say("Thư mục chưa có hoặc còn trống.", "A folder that does not exist or is empty."))
+@click.argument(
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar=say("THƯ_MỤC", "FOLDER"),
+    help=say("Thư mục chưa có hoặc còn trống.", "A folder that does not exist or is empty."),
+)
 @click.option(
     "--environment",
     type=click.Choice([item.value for item in Environment]),
     default=Environment.REHEARSAL.value,
     show_default=True,
-    help=say("rehearsal: diễn tập, tin mang chữ DIỄN TẬP; live: gửi thật. Không đổi được về sau.", "rehearsal: texts carry DIỄN TẬP; live: the public gets them. It cannot be changed later."),
+    help=say(
+        "rehearsal: diễn tập, tin mang chữ DIỄN TẬP; live: gửi thật. Không đổi được về sau.",
+        "rehearsal: texts carry DIỄN TẬP; live: the public gets them. It cannot be changed later.",
+    ),
 )
 def commands(folder: Path, environment: str) -> None:
     from broadcaster.service.installation import CONFIG_FILE, initialise
@@ -50,14 +58,14 @@ def _show(folder: Path, config: Path, count: int) -> None:
             f"Các bước tiếp theo (trong thư mục {folder} không cần ghi --config):\n"
             f"  1. Chép hai tệp vault.key và audit.key ra nơi an toàn khác; mất vault.key là mất danh sách thuê bao.\n"
             f"  2. Đặt thẻ nhà mạng (*.toml) vào {folder / 'carriers'}.\n"
-            f"  3. broadcaster --config {config} person add TÊN --title \"...\" --role approver --new-key TỆP\n"
+            f'  3. broadcaster --config {config} person add TÊN --title "..." --role approver --new-key TỆP\n'
             f"  4. broadcaster --config {config} config check\n"
-            f"  5. broadcaster --config {config} cell import TỆP, rồi roster import TỆP --carrier MÃ --legal-basis \"...\"",
+            f'  5. broadcaster --config {config} cell import TỆP, rồi roster import TỆP --carrier MÃ --legal-basis "..."',
             f"Next steps (inside {folder} no --config is needed):\n"
             f"  1. Keep copies of vault.key and audit.key somewhere safe; without vault.key the rosters are lost.\n"
             f"  2. Put the carriers' cards (*.toml) into {folder / 'carriers'}.\n"
-            f"  3. broadcaster --config {config} person add NAME --title \"...\" --role approver --new-key FILE\n"
+            f'  3. broadcaster --config {config} person add NAME --title "..." --role approver --new-key FILE\n'
             f"  4. broadcaster --config {config} config check\n"
-            f"  5. broadcaster --config {config} cell import FILE, then roster import FILE --carrier CODE --legal-basis \"...\"",
+            f'  5. broadcaster --config {config} cell import FILE, then roster import FILE --carrier CODE --legal-basis "..."',
         )
     )

@@ -37,7 +37,9 @@ NOUNS: Final[Mapping[str, Noun]] = {
     ),
     "carrier": Noun(
         "broadcaster.cli.carrier",
-        Said("Xem thẻ nhà mạng; chạy nhà mạng giả lập để diễn tập.", "See the carriers' cards; run a simulated carrier for rehearsals."),
+        Said(
+            "Xem thẻ nhà mạng; chạy nhà mạng giả lập để diễn tập.", "See the carriers' cards; run a simulated carrier for rehearsals."
+        ),
     ),
     "cell": Noun(
         "broadcaster.cli.cell",

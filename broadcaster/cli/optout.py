@@ -37,12 +37,21 @@ commands = Group("optout", help=say("Thuê bao từ chối nhận tin cảnh bá
         "Mobile numbers. Better give them by --file or stdin, one a line, so that they stay out of the shell's history.",
     ),
 )
-@click.option("--file", "file", type=existing_file(), metavar=say("TỆP", "FILE"), help=say("Tệp văn bản, mỗi dòng một số.", "A text file with one number a line."))
+@click.option(
+    "--file",
+    "file",
+    type=existing_file(),
+    metavar=say("TỆP", "FILE"),
+    help=say("Tệp văn bản, mỗi dòng một số.", "A text file with one number a line."),
+)
 @click.option(
     "--evidence",
     required=True,
     metavar=say("LỜI", "TEXT"),
-    help=say("Bằng chứng của việc từ chối, ví dụ \"Đơn số 7 ngày 05-01-2026\". Không ghi số máy vào đây.", 'What proves the refusal, such as "Letter 7 of 05-01-2026". Write no phone number here.'),
+    help=say(
+        'Bằng chứng của việc từ chối, ví dụ "Đơn số 7 ngày 05-01-2026". Không ghi số máy vào đây.',
+        'What proves the refusal, such as "Letter 7 of 05-01-2026". Write no phone number here.',
+    ),
 )
 def add(numbers: Sequence[str], file: Path | None, evidence: str) -> None:
     from broadcaster.flow import intake
@@ -50,9 +59,19 @@ def add(numbers: Sequence[str], file: Path | None, evidence: str) -> None:
     found = _given(numbers, file)
     installation = opening.installation()
     count = intake.refuse(
-        installation.store, installation.auditor, installation.vault, found, refuses=True, source="cli", evidence=evidence, now=opening.now()
+        installation.store,
+        installation.auditor,
+        installation.vault,
+        found,
+        refuses=True,
+        source="cli",
+        evidence=evidence,
+        now=opening.now(),
     )
-    output.answer({"recorded": count}, lambda: output.line(say(f"Đã ghi nhận {output.number(count)} số từ chối.", f"{output.number(count)} refusals recorded.")))
+    output.answer(
+        {"recorded": count},
+        lambda: output.line(say(f"Đã ghi nhận {output.number(count)} số từ chối.", f"{output.number(count)} refusals recorded.")),
+    )
 
 
 def _given(numbers: Sequence[str], file: Path | None) -> list[Msisdn]:
@@ -86,8 +105,17 @@ def _checked(source: str, lines: Sequence[str]) -> list[Msisdn]:
     return [result for _, result in results if not isinstance(result, DropReason)]
 
 
-@commands.command("list", help=say("Liệt kê các lần từ chối gần nhất; số máy luôn bị che.", "List the newest refusals; numbers are always masked."))
-@click.option("--limit", type=click.IntRange(1, 100_000), default=20, show_default=True, metavar=say("SỐ_DÒNG", "ROWS"), help=say("Số dòng nhiều nhất.", "How many at most."))
+@commands.command(
+    "list", help=say("Liệt kê các lần từ chối gần nhất; số máy luôn bị che.", "List the newest refusals; numbers are always masked.")
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 100_000),
+    default=20,
+    show_default=True,
+    metavar=say("SỐ_DÒNG", "ROWS"),
+    help=say("Số dòng nhiều nhất.", "How many at most."),
+)
 def list_refusals(limit: int) -> None:
     from broadcaster.rules.numbers import mask
     from broadcaster.store.refusals import count_refusing, refusals
@@ -99,12 +127,27 @@ def list_refusals(limit: int) -> None:
     document = {
         "refusing": refusing,
         "newest": [
-            {"number": number, "refuses": item.refuses, "source": item.source, "evidence": item.evidence, "at": output.moment_of_ms(item.at_ms)}
+            {
+                "number": number,
+                "refuses": item.refuses,
+                "source": item.source,
+                "evidence": item.evidence,
+                "at": output.moment_of_ms(item.at_ms),
+            }
             for number, item in zip(numbers, found, strict=True)
         ],
     }
-    columns = [Column(say("Số máy", "Number")), Column(say("Từ chối", "Refuses")), Column(say("Lúc", "At")), Column(say("Nguồn", "Source")), Column(say("Bằng chứng", "Evidence"))]
-    rows = [[number, item.refuses, output.moment_of_ms(item.at_ms), item.source, item.evidence] for number, item in zip(numbers, found, strict=True)]
+    columns = [
+        Column(say("Số máy", "Number")),
+        Column(say("Từ chối", "Refuses")),
+        Column(say("Lúc", "At")),
+        Column(say("Nguồn", "Source")),
+        Column(say("Bằng chứng", "Evidence")),
+    ]
+    rows = [
+        [number, item.refuses, output.moment_of_ms(item.at_ms), item.source, item.evidence]
+        for number, item in zip(numbers, found, strict=True)
+    ]
 
     def show() -> None:
         output.table(columns, rows, empty=Said("Chưa ai từ chối.", "Nobody has refused."))

@@ -8,7 +8,7 @@ import sys
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 import click
@@ -16,6 +16,9 @@ import click
 from broadcaster.cli.commands import invocation
 from broadcaster.lang import Said, say, spoken
 from broadcaster.model import TIMEZONE
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
 
 _ZONE: Final = ZoneInfo(TIMEZONE)
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -37,8 +40,8 @@ def answer(document: Any, show: Callable[[], None]) -> None:
 
 
 def _plain(value: object) -> object:
-    if isinstance(value, dt.datetime | dt.date | dt.time):
-        return value.isoformat()
+    if isinstance(value, dt.datetime):
+        return value.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
     if isinstance(value, frozenset | set):
         return sorted(value)
     return str(value)
@@ -61,11 +64,12 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[object]], *, title:
     if not rows:
         tell(str(empty or Said("(không có)", "(none)")))
         return
-    cells = [[_cell(value) for value in row] for row in rows]
     if sys.stdout.isatty():
-        _drawn(columns, cells)
+        from rich.console import Console
+
+        Console(highlight=False).print(drawn_table(columns, rows))
     else:
-        _columns(columns, cells)
+        _print_columns(columns, [[_cell(value) for value in row] for row in rows])
 
 
 def _cell(value: object) -> str:
@@ -80,21 +84,21 @@ def _cell(value: object) -> str:
     return unicodedata.normalize("NFC", str(value))
 
 
-def _drawn(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> None:
+def drawn_table(columns: Sequence[Column], rows: Sequence[Sequence[object]]) -> RichTable:
+    """Return the table as rich draws it."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         drawn.add_column(Text(column.title), justify="right" if column.right else "left", overflow="fold")
-    for row in cells:
-        drawn.add_row(*(Text(cell) for cell in row))
-    Console(highlight=False).print(drawn)
+    for row in rows:
+        drawn.add_row(*(Text(_cell(value)) for value in row))
+    return drawn
 
 
-def _columns(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> None:
+def _print_columns(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> None:
     lines = [[column.title for column in columns], *cells]
     widths = [max(width_of(row[place]) for row in lines) for place in range(len(columns))]
     for row in lines:

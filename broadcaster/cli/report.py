@@ -22,21 +22,31 @@ commands = Group("report", help=say("Báo cáo kết quả.", "Reports of what h
     ),
 )
 @reference_argument()
-@click.option("--format", "form", required=True, type=click.Choice(["html", "csv", "json"]), help=say("Dạng báo cáo.", "Form of the report."))
+@click.option(
+    "--format", "form", required=True, type=click.Choice(["html", "csv", "json"]), help=say("Dạng báo cáo.", "Form of the report.")
+)
 @click.option(
     "--output",
     "target",
     required=True,
     type=click.Path(path_type=Path),
     metavar=say("ĐƯỜNG_DẪN", "PATH"),
-    help=say("Tệp sẽ ghi, hoặc thư mục có sẵn (khi đó tên tệp là <chiến dịch>.<dạng>).", "The file to write, or an existing folder (then the file is named <campaign>.<form>)."),
+    help=say(
+        "Tệp sẽ ghi, hoặc thư mục có sẵn (khi đó tên tệp là <chiến dịch>.<dạng>).",
+        "The file to write, or an existing folder (then the file is named <campaign>.<form>).",
+    ),
 )
 def export(reference: str, form: str, target: Path) -> None:
     from broadcaster.flow.report import review
 
     installation = opening.installation()
     made = review(
-        installation.store, reference, cards=installation.cards(), areas=installation.areas(), people=installation.people(), now=opening.now()
+        installation.store,
+        reference,
+        cards=installation.cards(),
+        areas=installation.areas(),
+        people=installation.people(),
+        now=opening.now(),
     )
     path = target / f"{made.campaign.name}.{form}" if target.is_dir() else target
     if form == "html":

@@ -18,7 +18,10 @@ from broadcaster.lang import Said, say
 if TYPE_CHECKING:
     from broadcaster.store.rosters import Roster
 
-commands = Group("roster", help=say("Danh sách thuê bao đang hoạt động, do nhà mạng xuất ra.", "The rosters of active subscribers that carriers export."))
+commands = Group(
+    "roster",
+    help=say("Danh sách thuê bao đang hoạt động, do nhà mạng xuất ra.", "The rosters of active subscribers that carriers export."),
+)
 
 
 @commands.command(
@@ -32,9 +35,16 @@ commands = Group("roster", help=say("Danh sách thuê bao đang hoạt động, 
     "file",
     type=existing_file(),
     metavar=say("TỆP", "FILE"),
-    help=say("CSV (có thể nén gzip) với các cột msisdn, cell, last_seen.", "CSV, gzipped or not, with the columns msisdn, cell, last_seen."),
+    help=say(
+        "CSV (có thể nén gzip) với các cột msisdn, cell, last_seen.", "CSV, gzipped or not, with the columns msisdn, cell, last_seen."
+    ),
 )
-@click.option("--carrier", required=True, metavar=say("MÃ", "CODE"), help=say("Mã thẻ của nhà mạng đã xuất tệp này, ví dụ viettel.", "Code of the carrier that exported the file, such as viettel."))
+@click.option(
+    "--carrier",
+    required=True,
+    metavar=say("MÃ", "CODE"),
+    help=say("Mã thẻ của nhà mạng đã xuất tệp này, ví dụ viettel.", "Code of the carrier that exported the file, such as viettel."),
+)
 @click.option(
     "--observed-at",
     type=Moment(),
@@ -48,7 +58,10 @@ commands = Group("roster", help=say("Danh sách thuê bao đang hoạt động, 
     "--legal-basis",
     required=True,
     metavar=say("VĂN_BẢN", "TEXT"),
-    help=say("Căn cứ pháp lý để nhận số liệu này, ví dụ \"Công văn 12/CV-SKHCN ngày 05-01-2026\".", 'The legal basis for holding these data, such as "Letter 12/CV-SKHCN of 05-01-2026".'),
+    help=say(
+        'Căn cứ pháp lý để nhận số liệu này, ví dụ "Công văn 12/CV-SKHCN ngày 05-01-2026".',
+        'The legal basis for holding these data, such as "Letter 12/CV-SKHCN of 05-01-2026".',
+    ),
 )
 def import_file(file: Path, carrier: str, observed_at: dt.datetime | None, legal_basis: str) -> None:
     from broadcaster.flow import intake
@@ -127,7 +140,9 @@ def _show(made: Roster) -> None:
     output.facts(rows)
 
 
-@commands.command("list", help=say("Liệt kê các danh sách thuê bao đã nhập, mới nhất trước.", "List the rosters imported, newest first."))
+@commands.command(
+    "list", help=say("Liệt kê các danh sách thuê bao đã nhập, mới nhất trước.", "List the rosters imported, newest first.")
+)
 def list_rosters() -> None:
     from broadcaster.store.rosters import rosters
 
@@ -142,5 +157,11 @@ def list_rosters() -> None:
         Column(say("Tệp", "File")),
         Column(say("Căn cứ", "Legal basis")),
     ]
-    rows = [[item.id, item.carrier, output.moment_of_ms(item.observed_ms), item.file_rows, item.kept, item.file_name, item.legal_basis] for item in found]
-    output.answer([_document(item) for item in found], lambda: output.table(columns, rows, empty=Said("Chưa nhập danh sách nào.", "No roster has been imported.")))
+    rows = [
+        [item.id, item.carrier, output.moment_of_ms(item.observed_ms), item.file_rows, item.kept, item.file_name, item.legal_basis]
+        for item in found
+    ]
+    output.answer(
+        [_document(item) for item in found],
+        lambda: output.table(columns, rows, empty=Said("Chưa nhập danh sách nào.", "No roster has been imported.")),
+    )

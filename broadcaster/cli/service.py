@@ -39,30 +39,47 @@ def run(until_idle: bool) -> None:
 
 @commands.command(
     "status",
-    help=say("Cho biết dịch vụ có đang chạy không, kết nối nào đang mở, chiến dịch nào đang chờ.", "Tell whether the service runs, which links are up, which campaigns wait."),
+    help=say(
+        "Cho biết dịch vụ có đang chạy không, kết nối nào đang mở, chiến dịch nào đang chờ.",
+        "Tell whether the service runs, which links are up, which campaigns wait.",
+    ),
 )
 def status() -> None:
-    from sqlalchemy import select
-
+    from broadcaster.rules.lifecycle import possible
     from broadcaster.store.campaigns import campaigns
     from broadcaster.store.engine import service_running
-    from broadcaster.store.schema import link_state
+    from broadcaster.store.links import links
 
     store = opening.installation().store
     running = store.path is not None and service_running(store.path)
     with store.read() as connection:
-        links = [dict(row) for row in connection.execute(select(link_state).order_by(link_state.c.carrier)).mappings()]
-        active = [item for item in campaigns(connection) if not item.state.ended]
-    columns = [Column(say("Nhà mạng", "Carrier")), Column(say("Kết nối", "Link")), Column(say("Từ lúc", "Since")), Column(say("Phần/s", "Parts/s"), right=True), Column(say("Lý do", "Reason"))]
-    rows = [[item["carrier"], item["state"], output.moment_of_ms(item["since_ms"]), output.decimal(item["rate_tps"]), item["reason"]] for item in links]
+        found = sorted(links(connection).values())
+        active = [item for item in campaigns(connection) if possible(item.state)]
+    columns = [
+        Column(say("Nhà mạng", "Carrier")),
+        Column(say("Kết nối", "Link")),
+        Column(say("Từ lúc", "Since")),
+        Column(say("Phần/s", "Parts/s"), right=True),
+        Column(say("Lý do", "Reason")),
+    ]
+    rows = [
+        [item.carrier, item.state, output.moment_of_ms(item.since_ms), output.decimal(item.rate_tps), item.reason] for item in found
+    ]
 
     def show() -> None:
-        output.line(say("Dịch vụ đang chạy.", "The service is running.") if running else say("Dịch vụ không chạy.", "The service is not running."))
+        output.line(
+            say("Dịch vụ đang chạy.", "The service is running.")
+            if running
+            else say("Dịch vụ không chạy.", "The service is not running.")
+        )
         output.table(columns, rows, empty=Said("Chưa từng kết nối nhà mạng nào.", "No carrier was ever connected."))
         for item in active:
             output.line(f"{item.name}: {_state(item)}")
 
-    document = {"running": running, "links": links, "campaigns": [{"name": item.name, "state": item.state} for item in active]}
+    shown = [
+        item._asdict() | {"since": output.moment_of_ms(item.since_ms), "seen": output.moment_of_ms(item.seen_ms)} for item in found
+    ]
+    document = {"running": running, "links": shown, "campaigns": [{"name": item.name, "state": item.state} for item in active]}
     output.answer(document, show)
 
 

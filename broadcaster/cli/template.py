@@ -22,15 +22,31 @@ commands = Group("template", help=say("Các mẫu tin cảnh báo đã được 
 
 def _key_argument(*, many: bool) -> Any:
     about = (
-        say("Khóa mẫu tin (tên tệp không đuôi) hoặc số thủ đoạn như T01; không ghi là tất cả.",
-            "Key of a template (its file name without ending) or a tactic such as T01; none means all.")
+        say(
+            "Khóa mẫu tin (tên tệp không đuôi) hoặc số thủ đoạn như T01; không ghi là tất cả.",
+            "Key of a template (its file name without ending) or a tactic such as T01; none means all.",
+        )
         if many
-        else say("Khóa mẫu tin (tên tệp không đuôi) hoặc số thủ đoạn như T01.", "Key of the template (its file name without ending) or a tactic such as T01.")
+        else say(
+            "Khóa mẫu tin (tên tệp không đuôi) hoặc số thủ đoạn như T01.",
+            "Key of the template (its file name without ending) or a tactic such as T01.",
+        )
     )
-    return click.argument("keys" if many else "key", nargs=-1 if many else 1, metavar=say("[MẪU]...", "[KEY]...") if many else say("MẪU", "KEY"), help=about)
+    return click.argument(
+        "keys" if many else "key",
+        nargs=-1 if many else 1,
+        metavar=say("[MẪU]...", "[KEY]...") if many else say("MẪU", "KEY"),
+        help=about,
+    )
 
 
-@commands.command("list", help=say("Liệt kê các mẫu tin, thủ đoạn mà mỗi mẫu cảnh báo và văn bản làm căn cứ.", "List the templates, the tactic each warns of and the document behind it."))
+@commands.command(
+    "list",
+    help=say(
+        "Liệt kê các mẫu tin, thủ đoạn mà mỗi mẫu cảnh báo và văn bản làm căn cứ.",
+        "List the templates, the tactic each warns of and the document behind it.",
+    ),
+)
 def list_templates() -> None:
     from broadcaster.files.templates import read_templates
 
@@ -46,11 +62,20 @@ def list_templates() -> None:
             "document": item.provenance.document,
             "date": item.provenance.date,
             "authority": item.provenance.authority,
-            "variables": {name: {"kind": rule.rule.kind, "max_length": rule.rule.max_length, "example": rule.example} for name, rule in item.variables.items()},
+            "variables": {
+                name: {"kind": rule.rule.kind, "max_length": rule.rule.max_length, "example": rule.example}
+                for name, rule in item.variables.items()
+            },
         }
         for item in templates
     ]
-    columns = [Column(say("Mẫu", "Key")), Column(say("Thủ đoạn", "Tactic")), Column(say("Tiêu đề", "Title")), Column(say("Biến", "Variables")), Column(say("Căn cứ", "Document"))]
+    columns = [
+        Column(say("Mẫu", "Key")),
+        Column(say("Thủ đoạn", "Tactic")),
+        Column(say("Tiêu đề", "Title")),
+        Column(say("Biến", "Variables")),
+        Column(say("Căn cứ", "Document")),
+    ]
     rows = [[item.key, item.tactic, item.title, ", ".join(item.variables) or None, item.provenance.document] for item in templates]
     output.answer(document, lambda: output.table(columns, rows))
 
@@ -71,7 +96,11 @@ def lint_templates(keys: Sequence[str]) -> int:
     chosen = [opening.find_template(templates, key) for key in keys] if keys else templates
     found = [finding for template in chosen for finding in lint_template(template)]
     errors = sum(item.finding.severity is Severity.ERROR for item in found)
-    document = {"templates": [template.key for template in chosen], "errors": errors, "findings": [finding_json(item) for item in found]}
+    document = {
+        "templates": [template.key for template in chosen],
+        "errors": errors,
+        "findings": [finding_json(item) for item in found],
+    }
     output.answer(document, lambda: _show_findings(len(chosen), found, errors))
     return 1 if errors else 0
 
@@ -79,7 +108,14 @@ def lint_templates(keys: Sequence[str]) -> int:
 def finding_json(item: TemplateFinding) -> dict[str, object]:
     """Return a finding as plain JSON values."""
     finding = item.finding
-    return {"template": item.template, "key": item.key, "rule": finding.rule, "severity": finding.severity, "index": finding.index, "message": str(finding)}
+    return {
+        "template": item.template,
+        "key": item.key,
+        "rule": finding.rule,
+        "severity": finding.severity,
+        "index": finding.index,
+        "message": str(finding),
+    }
 
 
 def _show_findings(templates: int, found: Sequence[TemplateFinding], errors: int) -> None:
@@ -102,8 +138,25 @@ def _show_findings(templates: int, found: Sequence[TemplateFinding], errors: int
     ),
 )
 @_key_argument(many=False)
-@click.option("--carrier", metavar=say("MÃ", "CODE"), help=say("Xét theo thẻ của nhà mạng này, ví dụ viettel: số phần tối đa, ký tự bị cấm, cách ghép phần.", "Judge by this carrier's card, such as viettel: greatest number of parts, forbidden characters, how parts are tied."))
-@click.option("--set", "values", multiple=True, type=Pair(), metavar=say("TÊN=GIÁ_TRỊ", "NAME=VALUE"), help=say("Điền một biến của mẫu; ghi nhiều lần được. Không ghi thì lấy giá trị ví dụ của mẫu.", "Fill in one variable; may be repeated. The template's example is taken otherwise."))
+@click.option(
+    "--carrier",
+    metavar=say("MÃ", "CODE"),
+    help=say(
+        "Xét theo thẻ của nhà mạng này, ví dụ viettel: số phần tối đa, ký tự bị cấm, cách ghép phần.",
+        "Judge by this carrier's card, such as viettel: greatest number of parts, forbidden characters, how parts are tied.",
+    ),
+)
+@click.option(
+    "--set",
+    "values",
+    multiple=True,
+    type=Pair(),
+    metavar=say("TÊN=GIÁ_TRỊ", "NAME=VALUE"),
+    help=say(
+        "Điền một biến của mẫu; ghi nhiều lần được. Không ghi thì lấy giá trị ví dụ của mẫu.",
+        "Fill in one variable; may be repeated. The template's example is taken otherwise.",
+    ),
+)
 def preview(key: str, carrier: str | None, values: Sequence[tuple[str, str]]) -> int:
     from broadcaster.files.templates import read_templates
     from broadcaster.model import Environment, Variant
@@ -115,10 +168,24 @@ def preview(key: str, carrier: str | None, values: Sequence[tuple[str, str]]) ->
     number, alternative = opening.footer_of(settings)
     given = {name: variable.example for name, variable in template.variables.items()} | dict(values)
     views = [
-        _View(template, variant, given, card, rehearsal=settings.environment is Environment.REHEARSAL, number=number, alternative=alternative)
+        _View(
+            template,
+            variant,
+            given,
+            card,
+            rehearsal=settings.environment is Environment.REHEARSAL,
+            number=number,
+            alternative=alternative,
+        )
         for variant in Variant
     ]
-    document = {"template": template.key, "title": template.title, "carrier": carrier, "values": given, "variants": [view.document() for view in views]}
+    document = {
+        "template": template.key,
+        "title": template.title,
+        "carrier": carrier,
+        "values": given,
+        "variants": [view.document() for view in views],
+    }
     output.answer(document, lambda: _show_views(template, views))
     return 1 if any(finding.severity is Severity.ERROR for view in views for finding in view.findings) else 0
 
@@ -127,7 +194,15 @@ class _View:
     """One spelling of a template as a carrier will get it."""
 
     def __init__(
-        self, template: Template, variant: Variant, values: dict[str, str], card: CarrierCard | None, *, rehearsal: bool, number: str | None, alternative: Any
+        self,
+        template: Template,
+        variant: Variant,
+        values: dict[str, str],
+        card: CarrierCard | None,
+        *,
+        rehearsal: bool,
+        number: str | None,
+        alternative: Any,
     ) -> None:
         from broadcaster.rules.wire import cut, reference_bits
         from broadcaster.text.compose import compose, footer_for
@@ -169,7 +244,10 @@ def show_text(name: str, segments: Segments) -> None:
     """Print one text with its size and the places where its parts are cut."""
     count = len(segments.parts)
     units = output.number(segments.units)
-    size = say(f"{count} phần, {units} đơn vị mã {segments.coding.upper()}, còn chỗ {segments.room_left}", f"{count} part{'s' if count > 1 else ''}, {units} units of {segments.coding.upper()}, room for {segments.room_left}")
+    size = say(
+        f"{count} phần, {units} đơn vị mã {segments.coding.upper()}, còn chỗ {segments.room_left}",
+        f"{count} part{'s' if count > 1 else ''}, {units} units of {segments.coding.upper()}, room for {segments.room_left}",
+    )
     output.line(f"{name}: {size}")
     for place, part in enumerate(segments.parts, 1):
         output.line(f"  [{place}/{count}] {part}")

@@ -119,9 +119,9 @@ class Simulator:
             self._rows, self._judged = [], []
             self._some_rows.clear()
             self._many_rows.clear()
-            self._release(judged)
             if rows:
                 await loop.run_in_executor(None, self._ledger.write, rows)
+            self._release(judged)
 
     def stop(self) -> None:
         """Cut every connection, and put on the ledger what was never acknowledged; `keep_ledger` then ends."""

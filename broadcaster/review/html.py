@@ -6,6 +6,7 @@ import base64
 import hashlib
 from functools import cache
 from importlib import resources
+from itertools import pairwise
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -73,5 +74,5 @@ def curve_rows(curve: Curve) -> list[CurvePoint]:
 def _share_classes() -> list[str]:
     bounds = charts.SHARE_CLASSES
     below = say(f"dưới {bounds[0]}\u00a0%", f"below {bounds[0]}\u00a0%")
-    between = [f"{low}–{high}\u00a0%" for low, high in zip(bounds, bounds[1:], strict=False)]
+    between = [f"{low}–{high}\u00a0%" for low, high in pairwise(bounds)]
     return [below, *between, say(f"từ {bounds[-1]}\u00a0%", f"{bounds[-1]}\u00a0% and more")]
