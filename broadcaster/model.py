@@ -91,13 +91,13 @@ class State(IntEnum):
 
     EXCLUDED = -1
     READY = 0
-    CANCELLED = 1
-    LAPSED = 2
+    RETRY = 1
+    """Definitely not accepted; will be tried again, unless one of the next three comes first."""
+    CANCELLED = 2
+    LAPSED = 3
     """The window or the order's deadline passed before the first byte was written."""
-    SUPPRESSED = 3
+    SUPPRESSED = 4
     """The subscriber refused between planning and sending."""
-    RETRY = 5
-    """Definitely not accepted; will be tried again."""
     REFUSED = 10
     """Definitely not accepted, for good."""
     UNCERTAIN = 20

@@ -7,7 +7,7 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -38,6 +38,7 @@ _OFFICES: Final = (
     ("truc-ban", "Lãnh đạo trực", ("duty-officer",)),
     ("cong-an-tinh", "Công an tỉnh", ("content-authority",)),
 )
+_FORMS: Final = ("html", "csv", "json")
 _APPROVERS: Final = ("lanh-dao-so", "pho-giam-doc")
 _DUTY_OFFICER: Final = "truc-ban"
 
@@ -220,7 +221,7 @@ def _watch(demo: Demo) -> None:
 
 
 def _export(demo: Demo) -> None:
-    for form in ("html", "csv", "json"):
+    for form in _FORMS:
         demo.commands.run("report", "export", place.ORDER, "--format", form, "--output", "reports")
 
 
@@ -386,19 +387,17 @@ def farewell(demo: Demo) -> None:
     screen = demo.screen
     print()
     screen.say(Said("HAI BÊN KHỚP NHAU. Các tệp để mở:", "BOTH SIDES AGREE. Files to open:"))
-    for path in _existing(sorted((demo.home / "reports").iterdir()), [demo.home / _order_file(), demo.options.logs / "service.log"]):
+    reports = [demo.home / "reports" / f"{place.ORDER}.{form}" for form in _FORMS]
+    for path in (*reports, demo.home / _order_file(), demo.options.logs / "service.log"):
         screen.line(f"  {path}")
     screen.say(Said("Các lệnh để thử tiếp:", "Commands to try next:"))
     activate = Path(sys.executable).parent / "activate"
     if activate.exists():
-        screen.command([str(activate)], program="source")
+        near = activate.relative_to(Path.cwd()) if activate.is_relative_to(Path.cwd()) else activate
+        screen.command([str(near)], program="source")
     screen.command([str(demo.home)], program="cd")
     for line in ("campaign status " + place.ORDER, "template list", "area list --former-district", "optout list", "--lang en --help"):
         screen.command(line.split())
-
-
-def _existing(*groups: Iterable[Path]) -> list[Path]:
-    return [path for group in groups for path in group if path.exists()]
 
 
 def _order_file() -> str:

@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from broadcaster.cli import campaign_words as words
 from broadcaster.cli import opening, output
 from broadcaster.cli.commands import Group, Moment, Pair, existing_file, reference_argument
 from broadcaster.cli.output import Column
-from broadcaster.errors import NotFoundError, RefusedError
+from broadcaster.errors import NotFoundError
 from broadcaster.lang import Said, say
 
 if TYPE_CHECKING:
-    from broadcaster.flow.verify import Check
     from broadcaster.model import Person
-    from broadcaster.rules.approval import Judgement
     from broadcaster.service.installation import Installation
     from broadcaster.store.campaigns import Campaign
 
@@ -26,7 +25,7 @@ commands = Group(
     "campaign",
     help=say(
         "Một chiến dịch đi qua các bước: plan, submit, approve (đủ chữ ký), schedule; dịch vụ gửi; status, report export, verify.",
-        "A campaign goes through plan, submit, approve (enough signatures), schedule; the service sends it; status, report export, verify.",
+        "A campaign goes through plan, submit, approve, schedule; the service sends it; then status, report export, verify.",
     ),
 )
 
@@ -58,10 +57,10 @@ def find_person(installation: Installation, name: str) -> Person:
 @commands.command(
     "plan",
     help=say(
-        "Tính trước một chiến dịch, không lưu và không gửi gì: số thuê bao theo nhà mạng và xã, ai bị loại vì sao, nội dung từng phần, "
-        "giờ dự kiến xong, số chữ ký phải có.",
-        "Work a campaign out without storing or sending anything: recipients by carrier and commune, who is left out and why, the texts "
-        "part by part, when it would finish, the signatures it needs.",
+        "Tính trước một chiến dịch, không lưu và không gửi gì: số thuê bao theo nhà mạng và xã, ai bị loại vì sao, nội dung từng "
+        "phần, giờ dự kiến xong, số chữ ký phải có.",
+        "Work a campaign out without storing or sending anything: recipients by carrier and commune, who is left out and why, the "
+        "texts part by part, when it would finish, the signatures it needs.",
     ),
 )
 @_order_file
@@ -100,8 +99,8 @@ def submit(file: Path, submitter: str) -> None:
     person = find_person(installation, submitter)
     made = campaign_plan.draft(installation, file)
     found = admit.submit(installation.store, installation.auditor, made, submitter=person, now=opening.now())
-    needed = campaign_plan.signatures(made.requirement)
-    document = _document(found) | {"requirement": campaign_plan.requirement_json(made.requirement)}
+    needed = words.signatures(made.requirement)
+    document = words.campaign_json(found) | {"requirement": words.requirement_json(made.requirement)}
 
     def show() -> None:
         output.facts(
@@ -152,27 +151,7 @@ def approve(reference: str, approver: str, key: Path) -> None:
         people=installation.people(),
         now=opening.now(),
     )
-    output.answer(judgement_json(verdict), lambda: _show_judgement(verdict))
-
-
-def judgement_json(verdict: Judgement) -> dict[str, object]:
-    """Return what the signatures are worth as plain JSON values."""
-    return {
-        "approved": verdict.ok,
-        "valid": list(verdict.valid),
-        "missing": [str(item) for item in verdict.missing],
-        "discounted": [str(item) for item in verdict.discounted],
-    }
-
-
-def _show_judgement(verdict: Judgement) -> None:
-    output.line(say("Chữ ký được tính: ", "Signatures that count: ") + (", ".join(verdict.valid) or "–"))
-    for item in verdict.discounted:
-        output.line(say("Không được tính: ", "Does not count: ") + str(item))
-    for item in verdict.missing:
-        output.line(say("Còn thiếu: ", "Still missing: ") + str(item))
-    if verdict.ok:
-        output.line(say("Đã đủ phê duyệt. Bước tiếp theo: campaign schedule.", "Approved. Next: campaign schedule."))
+    output.answer(words.judgement_json(verdict), lambda: words.show_judgement(verdict))
 
 
 @commands.command(
@@ -228,7 +207,7 @@ def schedule(reference: str, at: dt.datetime | None, in_s: int | None, yes: bool
     starts_at = at or (opening.now() + dt.timedelta(seconds=in_s) if in_s is not None else order.start)
     if starts_at is None:
         raise click.UsageError(say("lệnh không ghi giờ bắt đầu: thêm --at hoặc --in", "the order names no start: add --at or --in"))
-    typed = expect_recipients if expect_recipients is not None else _typed_number(installation, found, starts_at)
+    typed = expect_recipients if expect_recipients is not None else words.typed_recipients(found, installation.areas(), starts_at)
     made = admit.schedule(
         installation.store,
         installation.auditor,
@@ -239,7 +218,7 @@ def schedule(reference: str, at: dt.datetime | None, in_s: int | None, yes: bool
         now=opening.now(),
     )
     output.answer(
-        _document(made),
+        words.campaign_json(made),
         lambda: output.line(
             say(
                 f"Đã lên lịch: {made.name} bắt đầu lúc {output.moment(starts_at)}.",
@@ -249,39 +228,13 @@ def schedule(reference: str, at: dt.datetime | None, in_s: int | None, yes: bool
     )
 
 
-def _typed_number(installation: Installation, found: Campaign, starts_at: dt.datetime) -> int:
-    """Show what is about to happen and return the number the operator types. Raises `RefusedError` when it is none."""
-    from broadcaster.cli import campaign_plan
-
-    order = found.content["order"]
-    for text in (
-        campaign_plan.banner(order["environment"]),
-        f"{found.name}: {order['title']}",
-        say("Nơi nhận: ", "Area: ") + campaign_plan.area_words(order["audience"]["communes"], installation.areas()),
-        say("Nhà mạng: ", "Carriers: ") + ", ".join(order["audience"]["carriers"]),
-        say("Bắt đầu: ", "Start: ") + output.moment(starts_at),
-        say("Số thuê bao sẽ nhận tin: ", "Recipients: ") + output.number(found.recipients),
-    ):
-        output.tell(text)
-    question = say("Gõ lại số thuê bao để xác nhận", "Type the number of recipients to confirm")
-    try:
-        text = click.prompt(question, type=str, err=True)
-    except click.Abort:
-        text = ""
-    digits = text.strip().replace(".", "").replace(",", "")
-    if not (digits.isascii() and digits.isdigit()):
-        raise RefusedError(
-            Said("Chưa xác nhận số thuê bao; chưa có gì thay đổi.", "The number was not confirmed; nothing has changed."),
-            Said("kịch bản thì dùng --yes --expect-recipients SỐ", "scripts use --yes --expect-recipients N"),
-        )
-    return int(digits)
-
-
 @commands.command(
     "status",
     help=say(
-        "Cho biết chiến dịch đi đến đâu, theo từng nhà mạng; mã thoát 3 khi đã kết thúc mà còn tin không rõ số phận hoặc nhà mạng bị chặn.",
-        "Tell how far a campaign has come, carrier by carrier; exit code 3 once it ended with messages of unknown fate or a halted carrier.",
+        "Cho biết chiến dịch đi đến đâu, theo từng nhà mạng; mã thoát 3 khi đã kết thúc mà còn tin không rõ đã gửi được chưa, hoặc "
+        "có nhà mạng bị chặn.",
+        "Tell how far a campaign has come, carrier by carrier; exit code 3 once it has ended with messages of unknown fate or a "
+        "halted carrier.",
     ),
 )
 @reference_argument()
@@ -340,27 +293,9 @@ def list_campaigns() -> None:
         for item in found
     ]
     output.answer(
-        [_document(item) for item in found],
+        [words.campaign_json(item) for item in found],
         lambda: output.table(columns, rows, empty=Said("Chưa có chiến dịch nào.", "There is no campaign yet.")),
     )
-
-
-def _document(found: Campaign) -> dict[str, object]:
-    return {
-        "id": found.id,
-        "name": found.name,
-        "title": found.content["order"]["title"],
-        "environment": found.content["order"]["environment"],
-        "state": found.state,
-        "recipients": found.recipients,
-        "digest": found.digest,
-        "submitted_by": found.submitted_by,
-        "submitted_at": output.moment_of_ms(found.submitted_ms),
-        "planned_at": output.moment_of_ms(found.planned_ms),
-        "started_at": output.moment_of_ms(found.started_ms),
-        "finished_at": output.moment_of_ms(found.finished_ms),
-        "reason": found.reason,
-    }
 
 
 def _control(name: str, about: str, done: Said) -> None:
@@ -375,7 +310,7 @@ def _control(name: str, about: str, done: Said) -> None:
         actions: dict[str, Callable[..., Campaign]] = {"pause": admit.pause, "resume": admit.resume, "cancel": admit.cancel}
         installation = opening.installation()
         found = actions[name](installation.store, installation.auditor, reference, reason=reason, now=opening.now())
-        output.answer(_document(found), lambda: output.line(f"{found.name}: {done}"))
+        output.answer(words.campaign_json(found), lambda: output.line(f"{found.name}: {done}"))
 
 
 _control(
@@ -400,8 +335,8 @@ _control(
 @commands.command(
     "verify",
     help=say(
-        "Đối chiếu mọi con số của một chiến dịch: nhật ký, chữ ký, tổng số, và từng tin với sổ của nhà mạng nếu có. Mã thoát 1 nếu có "
-        "điều gì không khớp.",
+        "Đối chiếu mọi con số của một chiến dịch: nhật ký, chữ ký, tổng số, và từng tin với sổ của nhà mạng nếu có. Mã thoát 1 nếu "
+        "có điều gì không khớp.",
         "Verify a campaign: audit chain, signatures, totals, and message by message against the carriers' ledgers where given. Exit "
         "code 1 when anything differs.",
     ),
@@ -440,18 +375,5 @@ def verify(reference: str, ledgers: Sequence[tuple[str, str]]) -> int:
             for check in checks
         ],
     }
-    output.answer(document, lambda: _show_checks(checks))
+    output.answer(document, lambda: words.show_checks(checks))
     return 0 if holds else 1
-
-
-def _show_checks(checks: Sequence[Check]) -> None:
-    for check in checks:
-        output.line(f"{'✓' if check.ok else '✗'} {check.said}")
-        for detail in check.details:
-            output.line(f"    {detail}")
-    failed = sum(not check.ok for check in checks)
-    output.line(
-        say(f"{failed} trong {len(checks)} điều không khớp.", f"{failed} of {len(checks)} checks do not hold.")
-        if failed
-        else say(f"Cả {len(checks)} điều đều khớp.", f"All {len(checks)} checks hold.")
-    )

@@ -8,23 +8,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from broadcaster.cli import opening, output
+from broadcaster.cli.campaign_words import area_words, banner, requirement_json, signatures
 from broadcaster.cli.output import Column
 from broadcaster.errors import InvalidFileError, NotFoundError, Problem, RefusedError
 from broadcaster.files.campaigns import read_order
 from broadcaster.files.places import line_of
 from broadcaster.flow import admit, compose, enlist
 from broadcaster.lang import Said, say
-from broadcaster.model import Area, CarrierCard, CarrierCode, Environment, Exclusion
+from broadcaster.model import Area, CarrierCard, CarrierCode, Exclusion
 from broadcaster.rules.order import window_text
 from broadcaster.rules.wire import cut
 
 if TYPE_CHECKING:
     from broadcaster.flow.admit import Draft
-    from broadcaster.rules.approval import Requirement
     from broadcaster.service.installation import Installation
 
 TOP_COMMUNES: Final = 10
-NAMED_COMMUNES: Final = 5
 
 EXCLUSIONS: Final[Mapping[Exclusion, Said]] = {
     Exclusion.REFUSED: Said("đã từ chối nhận tin", "refused"),
@@ -61,41 +60,6 @@ def draft(installation: Installation, path: Path) -> Draft:
     return admit.draft(order, made, audience.rosters, audience.counts, cards, now)
 
 
-def banner(environment: str) -> str:
-    """Say in capitals whether the public will be reached."""
-    if environment == Environment.LIVE:
-        return say("*** THẬT: tin sẽ đến máy của người dân ***", "*** LIVE: the public will get these texts ***")
-    return say("DIỄN TẬP: chỉ gửi đến nhà mạng giả lập", "REHEARSAL (DIỄN TẬP): simulated carriers only")
-
-
-def area_words(codes: Sequence[str], areas: Sequence[Area]) -> str:
-    """Return the audience's area in words."""
-    if not codes:
-        return say("toàn tỉnh", "the whole province")
-    names = {area.code: area.name for area in areas}
-    listed = [names.get(code, code) for code in map(_area_code, codes)]
-    rest = len(listed) - NAMED_COMMUNES
-    more = say(f" và {rest} nơi khác", f" and {rest} more") if rest > 0 else ""
-    return ", ".join(listed[:NAMED_COMMUNES]) + more
-
-
-def _area_code(code: str) -> Any:
-    return code
-
-
-def signatures(requirement: Requirement) -> str:
-    """Return the signatures an order needs, in words."""
-    text = say(
-        f"{requirement.approvers} người phê duyệt", f"{requirement.approvers} approver{'s' if requirement.approvers > 1 else ''}"
-    )
-    return text + (say(" và lãnh đạo trực", " and the duty officer") if requirement.duty_officer else "")
-
-
-def requirement_json(requirement: Requirement) -> dict[str, object]:
-    """Return the signatures an order needs as plain JSON values."""
-    return {"approvers": requirement.approvers, "duty_officer": requirement.duty_officer}
-
-
 class _Split:
     """The counted audience, cut the ways a plan shows it."""
 
@@ -118,7 +82,7 @@ class _Split:
 def document(made: Draft, cards: Mapping[CarrierCode, CarrierCard], areas: Sequence[Area]) -> dict[str, object]:
     """Return the plan as JSON values, every commune included."""
     split, order, limits = _Split(made), made.order, admit.limits(made.order, cards)
-    names = {area.code: area.name for area in areas}
+    names: dict[str, str] = {area.code: area.name for area in areas}
     codes = sorted({*split.communes, *split.excluded_per_commune} - {""})
     return {
         "name": order.name,
@@ -154,7 +118,7 @@ def document(made: Draft, cards: Mapping[CarrierCode, CarrierCard], areas: Seque
         "communes": [
             {
                 "code": code,
-                "name": names.get(_area_code(code), code),
+                "name": names.get(code, code),
                 "recipients": split.communes[code],
                 "excluded": split.excluded_per_commune[code],
             }
@@ -180,16 +144,12 @@ def document(made: Draft, cards: Mapping[CarrierCode, CarrierCard], areas: Seque
 def _texts(made: Draft, cards: Mapping[CarrierCode, CarrierCard]) -> list[tuple[str, list[str], Any]]:
     """Return each distinct text with the carriers that get it cut the same way."""
     found: dict[tuple[str, tuple[str, ...]], tuple[str, list[str], Any]] = {}
+    written = {item["carrier"]: str(item["text"]) for item in made.content["bodies"]}
     for body in made.bodies:
-        text = made_text(body)
+        text = written[body.carrier]
         pieces = cut(text, cards[body.carrier])
         found.setdefault((text, pieces.parts), (text, [], pieces))[1].append(body.carrier)
     return list(found.values())
-
-
-def made_text(body: Any) -> str:
-    """Return a body's text."""
-    return str(body._asdict()["text"])
 
 
 def show(made: Draft, cards: Mapping[CarrierCode, CarrierCard], areas: Sequence[Area]) -> None:
@@ -268,8 +228,8 @@ def _show_left_out(split: _Split) -> None:
 
 
 def _show_communes(split: _Split, areas: Sequence[Area]) -> None:
-    names = {area.code: area.name for area in areas}
-    rows = [[names.get(_area_code(code), code), count] for code, count in split.communes.most_common(TOP_COMMUNES)]
+    names: dict[str, str] = {area.code: area.name for area in areas}
+    rows = [[names.get(code, code), count] for code, count in split.communes.most_common(TOP_COMMUNES)]
     output.table([Column(say("Xã đông thuê bao nhất", "Largest communes")), Column(say("Sẽ nhận", "Recipients"), right=True)], rows)
     rest = len(split.communes) - len(rows)
     if rest > 0:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Final
 
 from broadcaster.cli import opening, output
-from broadcaster.cli.campaign_plan import banner
+from broadcaster.cli.campaign_words import banner
 from broadcaster.cli.commands import invocation
 from broadcaster.cli.output import Column
 from broadcaster.flow.status import Progress, Status, status
-from broadcaster.lang import say
+from broadcaster.lang import Said, say
 from broadcaster.model import CampaignState
 from broadcaster.rules.lifecycle import STATE_NAMES, possible
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
     from broadcaster.service.installation import Installation
 
 FINISHED_WITH_FAILURES: Final = 3
@@ -65,43 +65,44 @@ def document(found: Status) -> dict[str, object]:
     }
 
 
-_TITLES: Final = ("messages", "sent", "delivered", "failed", "refused", "uncertain", "suppressed", "left")
+_COUNTS: Final[Mapping[str, Said]] = {
+    "messages": Said("Tổng", "All"),
+    "sent": Said("Đã gửi", "Sent"),
+    "delivered": Said("Đã đến", "Delivered"),
+    "failed": Said("Không đến", "Failed"),
+    "refused": Said("Nhà mạng từ chối", "Refused by carrier"),
+    "uncertain": Said("Không rõ", "Uncertain"),
+    "suppressed": Said("Thuê bao từ chối", "Refused by subscriber"),
+    "closed": Said("Không gửi nữa", "Given up"),
+    "left": Said("Còn lại", "Left"),
+}
+_ALWAYS: Final = frozenset({"sent", "delivered", "failed", "refused", "left"})
 
 
-def _columns() -> list[Column]:
-    words = {
-        "messages": say("Tổng", "All"),
-        "sent": say("Đã gửi", "Sent"),
-        "delivered": say("Đã đến", "Delivered"),
-        "failed": say("Không đến", "Failed"),
-        "refused": say("Bị từ chối", "Refused"),
-        "uncertain": say("Không rõ", "Uncertain"),
-        "suppressed": say("Thôi gửi", "Suppressed"),
-        "left": say("Còn lại", "Left"),
-    }
-    return [
+def _board_of(found: Status) -> tuple[list[Column], list[list[object]]]:
+    """Return the table by carrier; counts that are zero everywhere stay out, so that it fits a terminal of 80 columns."""
+    shown = [
+        name for name in _COUNTS if name in _ALWAYS or (name != "messages" and any(getattr(item, name) for item in found.carriers))
+    ]
+    columns = [
         Column(say("Nhà mạng", "Carrier")),
-        *(Column(words[name], right=True) for name in _TITLES),
+        *(Column(str(_COUNTS[name]), right=True) for name in shown),
         Column(say("Phần/s", "Parts/s"), right=True),
-        Column(say("Giới hạn", "Limit"), right=True),
         Column(say("Còn", "Time left"), right=True),
         Column(say("Kết nối", "Link")),
     ]
-
-
-def _rows(found: Status) -> list[list[object]]:
     now_ms = opening.now().timestamp() * 1000
-    return [
+    rows: list[list[object]] = [
         [
             item.carrier,
-            *(getattr(item, name) for name in _TITLES),
-            output.decimal(item.rate_tps, 0),
-            say("không", "none") if item.limit_tps is None else item.limit_tps,
-            output.duration((item.finish_ms - now_ms) / 1000) if item.finish_ms else "–",
+            *(getattr(item, name) for name in shown),
+            f"{output.decimal(item.rate_tps, 0)}/{'∞' if item.limit_tps is None else item.limit_tps}",
+            output.duration((item.finish_ms - now_ms) / 1000) if item.finish_ms else None,
             _link(item),
         ]
         for item in found.carriers
     ]
+    return columns, rows
 
 
 def _link(item: Progress) -> str:
@@ -123,7 +124,7 @@ def show(found: Status) -> None:
     for item in found.approvals.missing if found.campaign.state is CampaignState.SUBMITTED else ():
         output.line(say("Còn thiếu: ", "Still missing: ") + str(item))
     if found.carriers:
-        output.table(_columns(), _rows(found))
+        output.table(*_board_of(found))
     else:
         output.line(
             say(
@@ -135,55 +136,47 @@ def show(found: Status) -> None:
 
 def one_line(found: Status) -> str:
     """Return the whole campaign's progress in one line."""
-    totals = {name: sum(getattr(item, name) for item in found.carriers) for name in _TITLES}
-    words = {column: totals[name] for column, name in zip((column.title for column in _columns()[1:]), _TITLES, strict=False)}
+    totals = {name: sum(getattr(item, name) for item in found.carriers) for name in _COUNTS}
     rate = sum(item.rate_tps for item in found.carriers)
-    counts = " · ".join(f"{title.lower()} {output.number(count)}" for title, count in words.items())
-    return f"{output.moment(opening.now())} · {STATE_NAMES[found.campaign.state]} · {counts} · {output.decimal(rate, 0)} {say('phần/s', 'parts/s')}"
+    counts = " · ".join(f"{str(said).lower()} {output.number(totals[name])}" for name, said in _COUNTS.items())
+    pace = f"{output.decimal(rate, 0)} {say('phần/s', 'parts/s')}"
+    return f"{output.moment(opening.now())} · {STATE_NAMES[found.campaign.state]} · {counts} · {pace}"
 
 
-class _Board:
-    """The live view on a terminal, redrawn in place."""
+@contextmanager
+def _board() -> Iterator[Callable[[Status], None]]:
+    """Open the live view on a terminal; what it yields redraws it in place."""
+    from rich.console import Console, Group
+    from rich.live import Live
+    from rich.text import Text
 
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.live import Live
+    with Live(console=Console(highlight=False), auto_refresh=False) as live:
 
-        self._live = Live(console=Console(highlight=False), auto_refresh=False)
+        def draw(found: Status) -> None:
+            board = output.drawn_table(*_board_of(found))
+            live.update(Group(Text(_headline(found)), board, Text(one_line(found))), refresh=True)
 
-    def __enter__(self) -> _Board:
-        self._live.__enter__()
-        return self
+        yield draw
 
-    def __exit__(self, *fault: Any) -> None:
-        self._live.__exit__(*fault)
 
-    def draw(self, found: Status) -> None:
-        """Replace what stands on the terminal."""
-        from rich.console import Group
-        from rich.text import Text
-
-        parts: list[RenderableType] = [Text(_headline(found)), output.drawn_table(_columns(), _rows(found)), Text(one_line(found))]
-        self._live.update(Group(*parts), refresh=True)
+def _view() -> AbstractContextManager[Callable[[Status], None]]:
+    """Return what shows each look: a board, lines, or nothing under --json, which prints the last one only."""
+    if invocation().as_json:
+        return nullcontext(lambda _found: None)
+    return _board() if sys.stdout.isatty() else nullcontext(lambda found: output.line(one_line(found)))
 
 
 def follow(installation: Installation, reference: str, quiet_s: float) -> Status:
     """Show the status again and again until the campaign has ended and for `quiet_s` seconds no receipt came; return the last one."""
-    silent = invocation().as_json
-    drawn = sys.stdout.isatty() and not silent
-    board: AbstractContextManager[_Board | None] = _Board() if drawn else nullcontext()
+    pause_s = REDRAW_S if sys.stdout.isatty() else LINE_S
     newest, changed_at = -1, time.monotonic()
-    with board as view:
+    with _view() as show_one:
         while True:
             found = look(installation, reference)
-            if view:
-                view.draw(found)
-            elif not silent:
-                output.line(one_line(found))
+            show_one(found)
             if found.receipts != newest or not ended(found):
                 newest, changed_at = found.receipts, time.monotonic()
             quiet_for_s = time.monotonic() - changed_at
             if ended(found) and quiet_for_s >= quiet_s:
                 return found
-            pause_s = REDRAW_S if drawn else LINE_S
             time.sleep(min(pause_s, max(quiet_s - quiet_for_s, 0.05)) if ended(found) else pause_s)

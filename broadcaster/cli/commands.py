@@ -52,8 +52,8 @@ def common_options(*, hidden: bool = False) -> list[click.Parameter]:
             hidden=hidden,
             callback=_note_config,
             help=say(
-                "Tệp cấu hình của hệ thống. Không ghi thì lấy biến môi trường BROADCASTER_CONFIG, rồi broadcaster.toml ở thư mục hiện tại.",
-                "The installation's settings. Without it: the variable BROADCASTER_CONFIG, then broadcaster.toml in the working folder.",
+                "Tệp cấu hình. Không ghi thì lấy biến môi trường BROADCASTER_CONFIG, rồi broadcaster.toml ở thư mục hiện tại.",
+                "The settings file. Without it: the variable BROADCASTER_CONFIG, then broadcaster.toml in the working folder.",
             ),
         ),
         click.Option(
@@ -122,17 +122,17 @@ class Nouns(Group):
         super().__init__(*arguments, **options)
         self._nouns = nouns
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's own signature
         return list(self._nouns)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  click's own signature
         if cmd_name not in self._nouns:
             return None
         found = importlib.import_module(self._nouns[cmd_name].module).commands
         assert isinstance(found, click.Command)  # noqa: S101  our own table of modules
         return found
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  click's own signature
         with formatter.section(say("Lệnh", "Commands")):
             formatter.write_dl([(name, str(noun.about)) for name, noun in self._nouns.items()])
 

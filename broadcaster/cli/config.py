@@ -40,7 +40,7 @@ class _Findings:
 @commands.command(
     "check",
     help=say(
-        "Kiểm tra cấu hình, thẻ nhà mạng, mẫu tin, người ký, danh mục xã, tệp khóa và cơ sở dữ liệu; báo mọi lỗi một lượt (mã thoát 5).",
+        "Kiểm tra cấu hình, thẻ nhà mạng, mẫu tin, người ký, các xã, tệp khóa, cơ sở dữ liệu; báo mọi lỗi một lần (mã thoát 5).",
         "Check settings, carriers' cards, templates, people, communes, key files and database; all problems at once (exit code 5).",
     ),
 )

@@ -22,7 +22,7 @@ def _shipped() -> Path | None:
     "init",
     cls=Command,
     help=say(
-        "Tạo một hệ thống mới, còn trống: thư mục (quyền 0700), khóa mã hóa, khóa nhật ký, danh sách người ký, cấu hình và cơ sở dữ liệu.",
+        "Tạo một hệ thống mới, còn trống: thư mục (quyền 0700), các khóa, danh sách người ký, cấu hình và cơ sở dữ liệu.",
         "Make a new, empty installation: folders (mode 0700), vault key, audit key, register of people, settings and database.",
     ),
 )

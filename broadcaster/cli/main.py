@@ -83,10 +83,10 @@ def root() -> Nouns:
         params=common_options(),
         context_settings={"max_content_width": WIDTH, "help_option_names": ["-h", "--help"]},
         help=say(
-            "Gửi tin nhắn cảnh báo lừa đảo, đã được ký duyệt, đến thuê bao di động trong các xã được chọn, qua cổng SMPP của các nhà "
-            "mạng, và cho thấy kết quả của từng tin.",
-            "Send signed scam warnings to the mobile subscribers of chosen communes, through the carriers' SMPP gateways, and show what "
-            "became of every single message.",
+            "Gửi tin nhắn cảnh báo lừa đảo, đã được ký duyệt, đến thuê bao di động trong các xã được chọn, qua cổng SMPP của các "
+            "nhà mạng, và cho thấy kết quả của từng tin.",
+            "Send signed scam warnings to the mobile subscribers of chosen communes, through the carriers' SMPP gateways, and show "
+            "what became of every single message.",
         ),
         epilog=say(
             "Mã thoát: 0 xong · 1 thất bại · 2 sai cách dùng · 3 kết thúc nhưng có lỗi · 4 bị từ chối (chưa duyệt, ngoài giờ) · "

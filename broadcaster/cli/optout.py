@@ -84,6 +84,8 @@ def _given(numbers: Sequence[str], file: Path | None) -> list[Msisdn]:
             return _checked(str(file), file.read_text("utf-8-sig").splitlines())
         except UnicodeDecodeError:
             raise InvalidFileError([Problem(str(file), Said("tệp không phải UTF-8", "the file is not UTF-8"))]) from None
+    if sys.stdin.isatty():
+        output.tell(say("Nhập mỗi dòng một số, xong thì nhấn Ctrl-D.", "Type one number a line, then Ctrl-D."))
     return _checked("stdin", sys.stdin.read().splitlines())
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
 _ZONE: Final = ZoneInfo(TIMEZONE)
+WHOLE_WORD: Final = 16
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
@@ -90,12 +91,23 @@ def drawn_table(columns: Sequence[Column], rows: Sequence[Sequence[object]]) -> 
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        drawn.add_column(Text(column.title), justify="right" if column.right else "left", overflow="fold")
-    for row in rows:
-        drawn.add_row(*(Text(_cell(value)) for value in row))
+    cells = [[_cell(value) for value in row] for row in rows]
+    drawn = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for place, column in enumerate(columns):
+        drawn.add_column(
+            Text(column.title),
+            justify="right" if column.right else "left",
+            overflow="fold",
+            min_width=_longest_word([column.title, *(row[place] for row in cells)]),
+        )
+    for row in cells:
+        drawn.add_row(*map(Text, row))
     return drawn
+
+
+def _longest_word(texts: Sequence[str]) -> int:
+    """Return the width below which a column would be cut inside a word; very long words may be cut."""
+    return min(WHOLE_WORD, max(width_of(word) for text in texts for word in text.split() or [""]))
 
 
 def _print_columns(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> None:
@@ -159,9 +171,9 @@ def facts(rows: Mapping[str, object]) -> None:
 
 @contextmanager
 def progress(what: str, total: int | None = None) -> Iterator[Callable[[int, int | None], None]]:
-    """Show a bar with rate and time left on stderr while the block runs; yields (done, total) → None. Silent unless a person looks."""
+    """Show a bar with rate and time left on stderr while the block runs, if a person looks; yields what takes (done, total)."""
     if invocation().as_json or not sys.stderr.isatty():
-        yield lambda _done, _total=None: None
+        yield _unseen
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -182,4 +194,12 @@ def progress(what: str, total: int | None = None) -> Iterator[Callable[[int, int
     )
     with bar:
         task = bar.add_task(what, total=total)
-        yield lambda done, known=None: bar.update(task, completed=done, total=known if known is not None else total)
+
+        def move(done: int, known: int | None) -> None:
+            bar.update(task, completed=done, total=total if known is None else known)
+
+        yield move
+
+
+def _unseen(_done: int, _known: int | None) -> None:
+    """Stand in for a bar that nobody would see."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 commands = Group("template", help=say("Các mẫu tin cảnh báo đã được duyệt nội dung.", "The approved wordings of warnings."))
 
 
-def _key_argument(*, many: bool) -> Any:
+def _key_argument(*, many: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     about = (
         say(
             "Khóa mẫu tin (tên tệp không đuôi) hoặc số thủ đoạn như T01; không ghi là tất cả.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 from sqlalchemy import Connection
@@ -14,7 +15,7 @@ from broadcaster.lang import Said
 from broadcaster.model import Order, RosterId
 from broadcaster.rules.order import order_from_json
 from broadcaster.store import audience
-from broadcaster.store.campaigns import Campaign, change_campaign, change_lane, insert_lane, lanes, roster_ids
+from broadcaster.store.campaigns import Campaign, Lane, change_campaign, change_lane, find_campaign, insert_lane, lanes, roster_ids
 from broadcaster.store.engine import Store
 from broadcaster.store.rosters import Roster, count_subscribers, newest_rosters
 from broadcaster.store.times import from_ms
@@ -44,7 +45,7 @@ def count(store: Store, order: Order, now: dt.datetime, progress: Callable[[int,
         slices = list(audience.token_slices(count_subscribers(connection, ids)))
     totals: Counter[tuple[str, str, int]] = Counter()
     for number, (low, high) in enumerate(slices, 1):
-        with store.write() as connection:
+        with store.read() as connection:
             audience.prepare(connection, rule)
             for item in audience.count(connection, rule, low, high):
                 totals[item.carrier, item.area_code, item.exclusion] += item.messages
@@ -80,27 +81,37 @@ def _rule(order: Order, ids: list[RosterId]) -> audience.Rule:
 def steps(store: Store, campaign: Campaign) -> Iterator[Callable[[Connection], None]]:
     """Yield the pieces of work that write a scheduled campaign's messages out, each for one short write transaction, in order.
 
-    The first piece clears what an enlisting that was cut off left behind; the last one marks the campaign enlisted.
+    The first pieces clear what an enlisting that was cut off left behind; the last one marks the campaign enlisted.
     """
     order = order_from_json(campaign.content["order"])
     with store.read() as connection:
         ids = roster_ids(connection, campaign.id)
         subscribers = count_subscribers(connection, ids)
+        leftovers = lanes(connection, campaign.id)
     rule = _rule(order, ids)
-    yield lambda connection: _open_lanes(connection, campaign)
+    for item in leftovers:
+        for _ in range(0, item.messages + item.excluded + 1, audience.DISCARD_ROWS):
+            yield partial(_discard, item=item)
+    if not leftovers:
+        yield partial(_open_lanes, campaign=campaign)
     for low, high in audience.token_slices(subscribers):
-        yield lambda connection, low=low, high=high: _enlist(connection, campaign, rule, low, high)  # type: ignore[misc]
-    yield lambda connection: change_campaign(connection, campaign.id, campaign.state, enlisted=True)
+        yield partial(_enlist, campaign=campaign, rule=rule, low=low, high=high)
+    yield partial(_mark_enlisted, campaign=campaign)
+
+
+def _discard(connection: Connection, item: Lane) -> None:
+    if audience.discard(connection, item):
+        change_lane(connection, item.id, messages=0, excluded=0)
 
 
 def _open_lanes(connection: Connection, campaign: Campaign) -> None:
-    existing = lanes(connection, campaign.id)
-    for item in existing:
-        audience.discard(connection, item)
-        change_lane(connection, item.id, messages=0, excluded=0)
-    if not existing:
-        for body in campaign.content["bodies"]:
-            insert_lane(connection, campaign.id, body["carrier"], body["text"], body["parts"])
+    for body in campaign.content["bodies"]:
+        insert_lane(connection, campaign.id, body["carrier"], body["text"], body["parts"])
+
+
+def _mark_enlisted(connection: Connection, campaign: Campaign) -> None:
+    # The state as it is now: somebody may have cancelled it meanwhile.
+    change_campaign(connection, campaign.id, find_campaign(connection, str(campaign.id)).state, enlisted=True)
 
 
 def _enlist(connection: Connection, campaign: Campaign, rule: audience.Rule, low: bytes, high: bytes) -> None:

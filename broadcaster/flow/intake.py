@@ -87,8 +87,11 @@ def import_roster(
 
     Without `observed_at` the newest last-seen time of the file is taken. Rows that cannot be subscribers are dropped and counted by
     reason; cells that no inventory knows are noted as unknown. An import that fails leaves nothing that counts. Raises
-    `RefusedError` when this very file was imported before, `InvalidFileError` when it is not a table of subscribers.
+    `RefusedError` when this very file was imported before or `observed_at` lies ahead, `InvalidFileError` when it is not a table of
+    subscribers.
     """
+    if observed_at and observed_at > now:
+        raise RefusedError(Said("Thời điểm trích xuất nằm trong tương lai.", "The time of observation lies in the future."))
     _clear_leftovers(store, carrier)
     salt = secrets.token_bytes(16)
     with open_roster(path) as reader:
@@ -117,8 +120,11 @@ def import_roster(
     if not loader.numbers:
         _clear_leftovers(store, carrier)
         raise InvalidFileError([Problem(str(path), Said("không có thuê bao nào dùng được", "it has no usable subscriber"))])
-    observed_ms = to_ms(observed_at) if observed_at else loader.newest_s * 1000
+    # A carrier's clock may be ahead; a snapshot is never of a time after its import.
+    observed_ms = to_ms(observed_at) if observed_at else min(loader.newest_s * 1000, to_ms(now))
     with store.write() as connection:
+        if repeated := len(loader.numbers) - roster_table.stored_subscribers(connection, roster_id):
+            loader.dropped[DropReason.REPEATED.value] = repeated
         roster_table.complete_roster(
             connection,
             roster_id,
@@ -159,9 +165,7 @@ class _Loader:
                 self._cells.update(area_table.add_unknown_cells(connection, self._carrier, unknown))
             ids = [self._cells[cell] for cell in piece.cells]
             rows = sorted(zip(tokens, ids, piece.seen, strict=True))
-            repeated = len(rows) - roster_table.add_subscribers(connection, self._roster_id, rows)
-        if repeated:
-            self.dropped[DropReason.REPEATED.value] += repeated
+            roster_table.add_subscribers(connection, self._roster_id, rows)
 
 
 def _clear_leftovers(store: Store, carrier: CarrierCode) -> None:

@@ -22,7 +22,7 @@ _LARGEST_BUBBLE: Final = 21.0
 _SMALLEST_BUBBLE: Final = 2.5
 _MAP_MARGIN: Final = 30
 _MAP_LABELS: Final = 16
-_LETTER_WIDTH: Final = 6.3
+_LETTER_WIDTH: Final = 6.8
 SHARE_CLASSES: Final = (60, 80, 90, 95)
 """Lower bounds, in percent, of the map's classes above the lowest."""
 _KM_PER_DEGREE: Final = 111.32

@@ -16,6 +16,9 @@ HANDSET = "handset"
 """`CarrierFigures.receipt_means` of a carrier whose receipts prove that the phone itself has the text."""
 
 
+NO_RECEIPTS = "none"
+
+
 @dataclass(frozen=True, slots=True)
 class Body:
     """One text as signed, for one carrier."""
@@ -94,7 +97,7 @@ class Failed:
 class Retried:
     """Tries, in parts, that a carrier turned down for the moment."""
 
-    status: int | None
+    status: int
     parts: int
 
 
@@ -186,7 +189,7 @@ class Uncertain:
     carrier: CarrierCode
     epoch: int
     reason: str
-    """``crash``, ``timeout`` …, as the outcome has it."""
+    """``crash`` or ``no answer``, as the outcome has it."""
     messages: int
     leases: int
     first_at: dt.datetime | None
@@ -242,7 +245,12 @@ class Review:
             CampaignState.HALTED,
             CampaignState.EXPIRED,
         }
-        return not ended or self.totals.awaiting > 0
+        return not ended or self.receipts_due > 0
+
+    @property
+    def receipts_due(self) -> int:
+        """Accepted messages that may still get a final receipt: those of carriers that send any."""
+        return sum(item.totals.awaiting for item in self.carriers if item.receipt_means != NO_RECEIPTS)
 
     @property
     def on_handset(self) -> int:
@@ -260,7 +268,7 @@ class Review:
         last = self.curve.points[-1] if self.curve.points else CurvePoint(self.made_at, 0, 0, 0)
         return (
             split.adds_up()
-            and {item.code: item.totals for item in self.carriers} == dict(split.per_carrier)
+            and {item.code: item.totals for item in self.carriers if item.totals.audience} == dict(split.per_carrier)
             and {item.code: item.totals for item in self.areas} == dict(split.per_area)
             and all(_details_agree(item) for item in self.carriers)
             and sum(item.messages for item in self.uncertain) == self.totals.uncertain

@@ -45,6 +45,7 @@ def render(review: Review) -> str:
             review=review,
             campaign=review.campaign,
             totals=review.totals,
+            names=words.CarrierNames(review),
             lang=spoken(),
             rehearsal=review.campaign.environment is Realm.REHEARSAL,
             all_day=review.campaign.window == ALL_DAY,

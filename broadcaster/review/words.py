@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from broadcaster.lang import Said, say, spoken
 from broadcaster.model import TIMEZONE, Exclusion, Role, State
-from broadcaster.review.data import HANDSET, CarrierFigures, Failed, Refused, Review
+from broadcaster.review.data import HANDSET, CarrierFigures, Review
 from broadcaster.rules.lifecycle import ACTION_NAMES
 from broadcaster.rules.refusal import Kind
 from broadcaster.smpp.status import NAMES, describe
@@ -67,11 +67,14 @@ REPLIES: Final[Mapping[str, Said]] = {
     Kind.OTHER: Said("nội dung khác", "anything else"),
 }
 
-_ACTIONS: Final[Mapping[str, Said]] = {str(move): words for move, words in ACTION_NAMES.items()}
+_ACTIONS: Final[Mapping[str, Said]] = {str(move): words for move, words in ACTION_NAMES.items()} | {
+    "carrier-halt": Said("dừng gửi tới một nhà mạng", "stop sending to a carrier"),
+}
 
 _REASONS: Final[Mapping[str, Said]] = {
     "crash": Said("dịch vụ dừng đột ngột khi đang gửi", "the service died while sending"),
-    "timeout": Said("nhà mạng không trả lời kịp", "the carrier did not answer in time"),
+    "no answer": Said("nhà mạng không trả lời", "the carrier did not answer"),
+    "other part refused": Said("phần khác của tin bị từ chối", "another part of the message was refused"),
 }
 
 _STATUSES: Final[Mapping[int, str]] = {
@@ -128,14 +131,38 @@ def status(code: int | None) -> str:
     return f"{_STATUSES.get(code, 'mã riêng của nhà mạng' if code not in NAMES else 'nhà mạng từ chối')} ({name})"
 
 
-def refused(item: Refused) -> str:
-    return status(item.status) if item.status is not None or not item.reason else reason(item.reason)
+class Cause(NamedTuple):
+    """Why some of a carrier's messages (or, for tries turned down, parts) did not get through."""
+
+    step: str
+    why: str
+    messages: int | None
+    parts: int | None
 
 
-def failed(item: Failed) -> str:
-    """Say why a message did not arrive, with the carrier's own error code."""
-    code = say(f"mã {item.error}", f"code {item.error}") if item.error else say("không có mã", "no code")
-    return f"{said(STATES[item.state])} ({code})"
+def causes(carrier: CarrierFigures) -> Iterator[Cause]:
+    """Yield everything that kept a carrier's messages from arriving, in words with the carrier's own codes."""
+    if carrier.halted:
+        yield Cause(say("dừng gửi", "halted"), reason(carrier.halted), None, None)
+    for refused in carrier.refused:
+        why = reason(refused.reason) if refused.status is None and refused.reason else status(refused.status)
+        yield Cause(say("từ chối hẳn", "refused for good"), why, refused.messages, None)
+    for failed in carrier.failed:
+        code = say(f"mã {failed.error}", f"code {failed.error}") if failed.error else say("không có mã", "no code")
+        step = say("biên nhận báo không đến", "receipt says failed")
+        yield Cause(step, f"{said(STATES[failed.state])} ({code})", failed.messages, None)
+    for retried in carrier.retried:
+        yield Cause(say("tạm từ chối, đã xếp gửi lại", "turned down, to be tried again"), status(retried.status), None, retried.parts)
+
+
+class CarrierNames(dict[str, str]):
+    """Names of a review's carriers by code; a code that has none names itself."""
+
+    def __init__(self, review: Review) -> None:
+        super().__init__({item.code: item.name for item in review.carriers})
+
+    def __missing__(self, code: str) -> str:
+        return code
 
 
 def role_list(roles: tuple[Role, ...]) -> str:

@@ -12,13 +12,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import BindParameter, Connection, bindparam, delete, text
+from sqlalchemy import BindParameter, Connection, bindparam, text
 
 from broadcaster.model import AreaCode, Exclusion, RosterId, State
 from broadcaster.store.campaigns import Lane
-from broadcaster.store.schema import EXCLUDED_FROM, LANE_SHIFT, message, tally
+from broadcaster.store.engine import execute_many
+from broadcaster.store.schema import EXCLUDED_FROM, LANE_SHIFT
 
 SLICE_ROWS = 5_000
+DISCARD_ROWS = 20_000
 
 _AUDIENCE = """
     SELECT token, carrier, coalesce(area_code, '') AS area_code,
@@ -82,7 +84,7 @@ def prepare(connection: Connection, rule: Rule) -> None:
     """Set the communes of the rule aside for `count` and `enlist` on the same connection."""
     connection.execute(text("DELETE FROM target"))
     if rule.communes:
-        connection.execute(text("INSERT INTO target VALUES (:code)"), [{"code": code} for code in rule.communes])
+        execute_many(connection, "INSERT INTO target VALUES (?)", [(code,) for code in sorted(set(rule.communes))])
 
 
 def count(connection: Connection, rule: Rule, low: bytes, high: bytes) -> list[Count]:
@@ -109,11 +111,14 @@ def enlist(connection: Connection, rule: Rule, lanes: Sequence[Lane], low: bytes
     return added
 
 
-def discard(connection: Connection, item: Lane) -> None:
-    """Remove the messages of a lane whose enlisting was cut off."""
-    ids = (message.c.id >= item.id << LANE_SHIFT) & (message.c.id < (item.id + 1) << LANE_SHIFT)
-    connection.execute(delete(message).where(ids))
-    connection.execute(delete(tally).where(tally.c.lane_id == item.id))
+def discard(connection: Connection, item: Lane, limit: int = DISCARD_ROWS) -> bool:
+    """Remove up to `limit` messages of a lane whose enlisting was cut off, at last its tally; return True when nothing is left."""
+    ids = {"low": item.id << LANE_SHIFT, "high": (item.id + 1) << LANE_SHIFT, "limit": limit}
+    found = "SELECT id FROM message WHERE id >= :low AND id < :high ORDER BY id LIMIT :limit"
+    gone = connection.execute(text(f"DELETE FROM message WHERE id IN ({found})"), ids).rowcount  # noqa: S608  a constant
+    if gone < limit:
+        connection.execute(text("DELETE FROM tally WHERE lane_id = :lane"), {"lane": item.id})
+    return gone < limit
 
 
 def _values(rule: Rule, low: bytes, high: bytes) -> dict[str, object]:

@@ -8,11 +8,14 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, RowMapping, insert, select, update
 
-from broadcaster.errors import NotFoundError
+from broadcaster.errors import NotFoundError, StoreError
 from broadcaster.lang import Said
 from broadcaster.model import Approval, CampaignId, CampaignState, CarrierCode, RosterId
 from broadcaster.store.schema import LANE_SHIFT, approval, campaign, campaign_roster, installation, lane
 from broadcaster.store.times import from_ms, to_ms
+
+MAX_ID_DIGITS = 18
+"""What surely fits a column; a longer number can only be a name."""
 
 
 class Campaign(NamedTuple):
@@ -92,7 +95,8 @@ def insert_campaign(
 
 def find_campaign(connection: Connection, reference: str) -> Campaign:
     """Return the campaign with this number or name. Raises `NotFoundError`."""
-    match = campaign.c.id == int(reference) if reference.isascii() and reference.isdigit() else campaign.c.name == reference
+    number = int(reference) if reference.isascii() and reference.isdigit() and len(reference) <= MAX_ID_DIGITS else None
+    match = campaign.c.name == reference if number is None else campaign.c.id == number
     row = connection.execute(select(campaign).where(match)).mappings().first()
     if row is None:
         raise NotFoundError(
@@ -111,7 +115,13 @@ def campaigns(connection: Connection, *states: CampaignState) -> list[Campaign]:
 
 
 def _campaign(row: RowMapping) -> Campaign:
-    values = dict(row) | {"state": CampaignState(row["state"]), "content": json.loads(row["content_json"])}
+    try:
+        values = dict(row) | {"state": CampaignState(row["state"]), "content": json.loads(row["content_json"])}
+    except ValueError as error:
+        name = row["name"]
+        raise StoreError(
+            Said(f"Chiến dịch «{name}» trong cơ sở dữ liệu đã hỏng.", f"Campaign “{name}” is damaged in the database.")
+        ) from error
     del values["content_json"]
     return Campaign(**values)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,8 @@ except ImportError:
     import sqlite3 as sqlite_driver
 
 BUSY_TIMEOUT_MS = 30_000
+LOCK_TRIES = 20
+LOCK_PAUSE_S = 0.01
 _UNSOUND = ((3, 7, 0), (3, 51, 3))
 _MENDED = {(3, 44, 6), (3, 50, 7)}
 
@@ -224,12 +227,13 @@ def _lock_path(database: Path) -> Path:
 
 def service_running(database: Path) -> bool:
     """Tell whether a service holds this SQLite database's lock file."""
+    # A shared lock, so that two who ask at once do not take each other for the service.
     path = _lock_path(database)
     if not path.exists():
         return False
     descriptor = os.open(path, os.O_RDWR)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     finally:
@@ -245,13 +249,23 @@ def service_lock(database: Path) -> Iterator[None]:
     """
     descriptor = os.open(_lock_path(database), os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not _locked(descriptor):
             raise LockedError(
                 Said("Một dịch vụ khác đang chạy trên cơ sở dữ liệu này.", "Another service runs on this database."),
                 Said("Xem tiến trình: broadcaster service status", "See it with: broadcaster service status"),
-            ) from error
+            )
         yield
     finally:
         os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    """Take the lock; somebody who only asks, in `service_running`, holds it for microseconds and is waited for."""
+    for _ in range(LOCK_TRIES):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(LOCK_PAUSE_S)
+        else:
+            return True
+    return False

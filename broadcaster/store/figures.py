@@ -32,7 +32,7 @@ _STATES = {
 _SPAN = text(
     "SELECT min(coalesce(sent_ns / 1000000, answered_ms)), max(coalesce(sent_ns / 1000000, answered_ms)), "
     "max(answered_ms), max(receipt_ms) FROM submission "
-    "WHERE message_id >= :low AND message_id < :high AND (state >= :refused OR state = :retry)"
+    "WHERE message_id >= :low AND message_id < :high AND (state >= :refused OR sent_ns IS NOT NULL)"
 )
 # A message is sent with its first part and accepted or confirmed with its last.
 _STEPS = text(
@@ -63,7 +63,8 @@ _RECEIPTS = text(
     "GROUP BY 1"
 )
 _RETRIED = text(
-    "SELECT status, count(*) FROM submission WHERE message_id >= :low AND message_id < :high AND state = :retry GROUP BY status"
+    "SELECT status, count(*) FROM submission WHERE message_id >= :low AND message_id < :high AND state = :retry AND status IS NOT NULL "
+    "GROUP BY status"
 )
 # A message is where its worst part is; the part that holds it there names the cause.
 _ENDINGS = text(
@@ -109,7 +110,7 @@ class Traffic:
     """Milliseconds from writing to the answer → parts; classes of three digits."""
     receipts: Counter[int] = field(default_factory=Counter)
     """The same, from writing to the final receipt."""
-    retried: Counter[int | None] = field(default_factory=Counter)
+    retried: Counter[int] = field(default_factory=Counter)
     """Status → tries turned down for the moment."""
 
 

@@ -18,7 +18,7 @@ from broadcaster.store.schema import receipt
 
 
 class Received(NamedTuple):
-    """One receipt as it came; `state` is None for an intermediate or unknown one."""
+    """One receipt as it came; `state` is None for an intermediate or unknown one, `matched` until it has been looked at."""
 
     carrier: str
     smsc_id: str
@@ -27,22 +27,24 @@ class Received(NamedTuple):
     state: int | None
     error: str | None
     received_ms: int
-    matched: bool = False
+    matched: bool | None = None
 
 
 _HITS = """
     INSERT INTO hit (receipt_id, message_id, part, attempt, state, error, received_ms)
     SELECT receipt_id, message_id, part, attempt, state, error, received_ms FROM (
         SELECT r.id AS receipt_id, s.message_id, s.part, s.attempt, r.state, r.error, r.received_ms,
-               row_number() OVER (PARTITION BY r.id ORDER BY s.answered_ms DESC, s.message_id DESC, s.attempt DESC, s.part DESC) AS nth
+               row_number() OVER (
+                   PARTITION BY r.id ORDER BY s.answered_ms DESC, s.message_id DESC, s.attempt DESC, s.part DESC
+               ) AS nth
         FROM {tables} CROSS JOIN message m
-        WHERE s.smsc_id = r.smsc_id AND s.carrier = r.carrier AND m.id = s.message_id AND m.token = r.token AND NOT r.matched AND {which}
+        WHERE s.smsc_id = r.smsc_id AND s.carrier = r.carrier AND m.id = s.message_id AND m.token = r.token AND {which}
     ) AS candidate WHERE nth = 1
 """
 # CROSS JOIN names the order of the loops, as in store/messages.py.
-_MATCH = text(_HITS.format(tables="receipt r CROSS JOIN submission s", which="r.id > :after"))
+_MATCH = text(_HITS.format(tables="receipt r CROSS JOIN submission s", which="r.id > :after AND r.matched IS NOT TRUE"))
 _MATCH_WAITING = text(
-    _HITS.format(tables="scratch CROSS JOIN submission s CROSS JOIN receipt r", which="s.message_id = scratch.id")
+    _HITS.format(tables="scratch CROSS JOIN submission s CROSS JOIN receipt r", which="s.message_id = scratch.id AND NOT r.matched")
 )
 _SETTLE = text(
     "UPDATE submission SET state = h.state, receipt_ms = h.received_ms, receipt_error = h.error FROM ("
@@ -72,7 +74,10 @@ def unmatched(connection: Connection) -> int:
 
 def match(connection: Connection, after: int = 0) -> int:
     """Match the unmatched receipts with ids above `after`; return how many found their submission."""
-    return _settle(connection, _MATCH, {"after": after})
+    found = _settle(connection, _MATCH, {"after": after})
+    # Only now do the few that found none enter the partial index, instead of every receipt for a moment.
+    connection.execute(text("UPDATE receipt SET matched = false WHERE id > :after AND matched IS NULL"), {"after": after})
+    return found
 
 
 def match_waiting(connection: Connection) -> int:

@@ -32,16 +32,20 @@ class Reply(NamedTuple):
 
 
 def record_refusals(connection: Connection, refusals: Sequence[Refusal]) -> None:
-    """Append to the log and bring the set in line, in the caller's transaction; repeating a refusal changes nothing."""
+    """Append to the log and bring the set in line, in the caller's transaction; repeating a refusal changes nothing.
+
+    Of several entries for one number the last one counts.
+    """
     append(connection, refusal, Refusal._fields, refusals)
+    last = {item.token: item for item in refusals}.values()
     append(
         connection,
         opt_out,
         ("token", "since_ms"),
-        [(item.token, item.at_ms) for item in refusals if item.refuses],
+        [(item.token, item.at_ms) for item in last if item.refuses],
         or_ignore=True,
     )
-    execute_many(connection, "DELETE FROM opt_out WHERE token = ?", [(item.token,) for item in refusals if not item.refuses])
+    execute_many(connection, "DELETE FROM opt_out WHERE token = ?", [(item.token,) for item in last if not item.refuses])
 
 
 def record_replies(connection: Connection, replies: Sequence[Reply]) -> None:

@@ -11,8 +11,10 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
+from broadcaster.errors import LockedError
+from broadcaster.lang import Said
 from broadcaster.model import CarrierCode, RosterId
-from broadcaster.store.engine import append
+from broadcaster.store.engine import append, execute_many
 from broadcaster.store.schema import roster, roster_drop, subscriber
 
 
@@ -61,22 +63,37 @@ def begin_roster(
     return RosterId(int(result.inserted_primary_key[0]))  # type: ignore[index]
 
 
-def add_subscribers(connection: Connection, roster_id: RosterId, rows: Sequence[tuple[bytes, int, int]]) -> int:
-    """Add (token, cell id, last seen in epoch seconds) rows; return how many were new to this roster, the others stay as they are."""
-    columns = ("roster_id", "token", "cell_id", "seen_s")
-    return append(connection, subscriber, columns, [(roster_id, *row) for row in rows], or_ignore=True)
+def add_subscribers(connection: Connection, roster_id: RosterId, rows: Sequence[tuple[bytes, int, int]]) -> None:
+    """Add (token, cell id, last seen in epoch seconds) rows; of several rows for one number the one seen last stays."""
+    execute_many(
+        connection,
+        "INSERT INTO subscriber (roster_id, token, cell_id, seen_s) VALUES (?, ?, ?, ?) ON CONFLICT (roster_id, token) "
+        "DO UPDATE SET cell_id = excluded.cell_id, seen_s = excluded.seen_s WHERE excluded.seen_s > subscriber.seen_s",
+        [(roster_id, *row) for row in rows],
+    )
+
+
+def stored_subscribers(connection: Connection, roster_id: RosterId) -> int:
+    """Return how many different numbers a roster holds so far."""
+    query = select(func.count()).select_from(subscriber).where(subscriber.c.roster_id == roster_id)
+    return int(connection.execute(query).scalar_one())
 
 
 def complete_roster(
     connection: Connection, roster_id: RosterId, *, observed_ms: int, file_rows: int, dropped: Mapping[str, int], commitment: str
 ) -> None:
-    """Mark a roster complete, with its counts."""
+    """Mark a roster complete, with its counts. Raises `LockedError` when another import of the same carrier has removed it."""
     kept = file_rows - sum(dropped.values())
-    connection.execute(
+    changed = connection.execute(
         update(roster)
         .where(roster.c.id == roster_id)
         .values(complete=True, observed_ms=observed_ms, file_rows=file_rows, kept=kept, commitment=commitment)
-    )
+    ).rowcount
+    if not changed:
+        raise LockedError(
+            Said("Một lần nhập khác của cùng nhà mạng đã chen vào.", "Another import of the same carrier came in between."),
+            Said("Nhập lại tệp này.", "Import this file again."),
+        )
     append(connection, roster_drop, ("roster_id", "reason", "file_rows"), [(roster_id, *item) for item in sorted(dropped.items())])
 
 

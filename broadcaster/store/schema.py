@@ -41,7 +41,7 @@ SCRATCH = (
     "CREATE TEMPORARY TABLE target (code VARCHAR(5) PRIMARY KEY)",
     "CREATE TEMPORARY TABLE slice (token {bytes}, carrier VARCHAR(32), area_code VARCHAR(5), exclusion SMALLINT)",
 )
-"""Temporary tables that every connection has, for statements that work on a set of rows; ``{id}`` and ``{bytes}`` are the engine's own types."""
+"""Temporary tables that every connection has, for statements that work on a set of rows; the braces hold the engine's own types."""
 
 metadata = MetaData(
     naming_convention={
@@ -276,7 +276,7 @@ receipt = Table(
     Column("state", SmallInteger),
     Column("error", String(16)),
     Column("received_ms", BigInteger, nullable=False),
-    Column("matched", Boolean, nullable=False),
+    Column("matched", Boolean),
     Index("ix_receipt_unmatched", "smsc_id", sqlite_where=text("NOT matched"), postgresql_where=text("NOT matched")),
 )
 

@@ -54,18 +54,14 @@ class Vault:
     def reveal(self, tokens: Iterable[bytes]) -> list[Msisdn]:
         """Decipher tokens; the result has the same order. Raises `StoreError` when one was altered or belongs to another key."""
         decryptor = self._cipher.decryptor()
-        opened = decryptor.update(b"".join(tokens)) + decryptor.finalize()
-        numbers = []
-        for number, redundancy in struct.iter_unpack(">Q8s", opened):
-            if redundancy != _REDUNDANCY:
-                raise StoreError(
-                    Said(
-                        "Một mã thuê bao đã bị sửa hoặc thuộc khóa khác.",
-                        "A subscriber's token was altered or belongs to another key.",
-                    )
-                )
-            numbers.append(Msisdn(number))
-        return numbers
+        sealed = list(tokens)
+        opened = decryptor.update(b"".join(sealed))
+        pairs = list(struct.iter_unpack(">Q8s", opened))
+        if len(pairs) != len(sealed) or any(redundancy != _REDUNDANCY for _, redundancy in pairs):
+            raise StoreError(
+                Said("Một mã thuê bao đã bị sửa hoặc thuộc khóa khác.", "A subscriber's token was altered or belongs to another key.")
+            )
+        return [Msisdn(number) for number, _ in pairs]
 
 
 def commitment(numbers: Iterable[int], salt: bytes) -> str:
@@ -95,6 +91,8 @@ def read_key_file(path: Path) -> bytes:
         key = base64.b64decode(path.read_bytes(), validate=False)
     except FileNotFoundError as error:
         raise ConfigurationError(Said(f"{path}: không có tệp khóa.", f"{path}: there is no key file.")) from error
+    except OSError as error:
+        raise ConfigurationError(Said(f"{path}: không đọc được tệp khóa.", f"{path}: the key file cannot be read.")) from error
     except ValueError as error:
         raise ConfigurationError(Said(f"{path}: tệp khóa hỏng.", f"{path}: the key file is damaged.")) from error
     if mode & 0o077:

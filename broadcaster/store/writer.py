@@ -32,17 +32,24 @@ class Writer:
         self._store = store
         self._loop = asyncio.get_running_loop()
         self._waiting: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
+        self._closing = False
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._thread.start()
 
     def submit(self, work: Callable[[Connection], T]) -> asyncio.Future[T]:
-        """Queue `work`; the future resolves after its commit, or with the error that rolled it back."""
+        """Queue `work`; the future resolves after its commit, or with the error that rolled it back.
+
+        `work` may be run twice: again by itself, after a group with a faulty piece was rolled back. RuntimeError after `close`.
+        """
+        if self._closing:
+            raise RuntimeError("the writer is closed")
         future: asyncio.Future[T] = self._loop.create_future()
         self._waiting.put((work, future))
         return future
 
     async def close(self) -> None:
         """Finish what is queued and end the thread."""
+        self._closing = True
         self._waiting.put(None)
         await asyncio.to_thread(self._thread.join)
 

@@ -39,7 +39,7 @@ from broadcaster.flow.verify import Check, verify
 from broadcaster.store.campaigns import find_campaign
 
 REPOSITORY = Path(__file__).parents[2]
-HEADS = {"viettel": "8496", "vinaphone": "8491", "mobifone": "8490", "vietnamobile": "8492", "gmobile": "8499"}
+HEADS = {"viettel": "8496", "vinaphone": "8491", "mobifone": "8490", "vietnamobile": "8492", "gmobile": "84993"}
 MNC = {"viettel": "04", "vinaphone": "02", "mobifone": "01", "vietnamobile": "05", "gmobile": "07"}
 COMMUNES = ("21025", "21040", "21548")
 PATIENCE_S = 60.0
@@ -105,7 +105,7 @@ class Rig:
             inventory.write_text("\n".join([header, *cells]) + "\n")
             intake.import_cells(here.store, here.auditor, inventory, here.areas())
             seen = (now - dt.timedelta(hours=1)).astimezone(dt.timezone(dt.timedelta(hours=7))).strftime("%Y-%m-%dT%H:%M:%S")
-            rows = [f"{HEADS[code]}{at:07d},lte:452-{MNC[code]}:{1000 + at % len(COMMUNES)},{seen}" for at in range(subscribers)]
+            rows = [f"{HEADS[code]}{at:0{11 - len(HEADS[code])}d},lte:452-{MNC[code]}:{1000 + at % len(COMMUNES)},{seen}" for at in range(subscribers)]
             roster = folder / f"roster-{code}.csv"
             roster.write_text("\n".join(["msisdn,cell,last_seen", *rows]) + "\n")
             intake.import_roster(
@@ -160,8 +160,8 @@ class Rig:
 
     def serve(self, *options: str) -> subprocess.Popen[str]:
         """Start the service."""
-        log = self.service_log.open("a")
-        return self._start(["service", "run", *options], stdout=log, stderr=log)
+        with self.service_log.open("a") as log:
+            return self._start(["service", "run", *options], stdout=log, stderr=log)
 
     def wait_for(self, happened: Callable[[], bool], process: subprocess.Popen[str] | None = None) -> None:
         """Wait until something is so; fail with the service's last words when it does not come about."""

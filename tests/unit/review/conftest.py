@@ -105,7 +105,7 @@ def build(
             START + dt.timedelta(seconds=5 * (step + 1)),
             whole.sent * min(step + 1, 60) // 60,
             whole.accepted * min(step, 61) // 61,
-            whole.delivered * max(step - 3, 0) * (2 * (steps - 3) - max(step - 3, 0)) // (steps - 3) ** 2,
+            whole.delivered * max(step - 4, 0) ** 2 // (max(step - 4, 0) ** 2 + (steps - step) * 12 + 900),
         )
         for step in range(steps)
     ]

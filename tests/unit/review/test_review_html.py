@@ -3,6 +3,7 @@ import datetime as dt
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -191,7 +192,7 @@ def test_curve_labels_do_not_cover_each_other(sample_review: Review) -> None:
     drawing = charts.curve(sample_review.curve)
     assert drawing is not None
     heights = [line.label_y for line in drawing.lines]
-    assert all(lower - upper >= 16.99 for upper, lower in zip(heights, heights[1:], strict=False))
+    assert all(lower - upper >= 16.99 for upper, lower in pairwise(heights))
     assert all(drawing.top - 20 <= height <= drawing.bottom for height in heights)
     assert [line.messages for line in drawing.lines] == [
         sample_review.totals.sent,
@@ -212,9 +213,9 @@ def test_map_holds_every_commune_inside_its_frame(sample_review: Review) -> None
     assert drawn is not None
     assert len(drawn.bubbles) == 96
     for bubble in drawn.bubbles:
-        assert 0 <= bubble.x - bubble.radius
+        assert bubble.x - bubble.radius >= 0
         assert bubble.x + bubble.radius <= drawn.width
-        assert 0 <= bubble.y - bubble.radius
+        assert bubble.y - bubble.radius >= 0
         assert bubble.y + bubble.radius <= drawn.height
     assert len(drawn.labels) > 5
 

@@ -113,7 +113,7 @@ def upgrade() -> None:
     sa.Column('state', sa.SmallInteger(), nullable=True),
     sa.Column('error', sa.String(length=16), nullable=True),
     sa.Column('received_ms', sa.BigInteger(), nullable=False),
-    sa.Column('matched', sa.Boolean(), nullable=False),
+    sa.Column('matched', sa.Boolean(), nullable=True),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_receipt'))
     )
     with op.batch_alter_table('receipt', schema=None) as batch_op:

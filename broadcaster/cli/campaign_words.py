@@ -1,0 +1,133 @@
+"""What the verbs of `campaign` say: the same facts as words for a person and as JSON values."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from broadcaster.cli import output
+from broadcaster.errors import RefusedError
+from broadcaster.lang import Said, say
+from broadcaster.model import Area, Environment
+
+if TYPE_CHECKING:
+    from broadcaster.flow.verify import Check
+    from broadcaster.rules.approval import Judgement, Requirement
+    from broadcaster.store.campaigns import Campaign
+
+NAMED_COMMUNES: Final = 5
+
+
+def banner(environment: str) -> str:
+    """Say in capitals whether the public will be reached."""
+    if environment == Environment.LIVE:
+        return say("*** THẬT: tin sẽ đến máy của người dân ***", "*** LIVE: the public will get these texts ***")
+    return say("DIỄN TẬP: chỉ gửi đến nhà mạng giả lập", "REHEARSAL (DIỄN TẬP): simulated carriers only")
+
+
+def area_words(codes: Sequence[str], areas: Sequence[Area]) -> str:
+    """Return the audience's area in words."""
+    if not codes:
+        return say("toàn tỉnh", "the whole province")
+    names: dict[str, str] = {area.code: area.name for area in areas}
+    listed = [names.get(code, code) for code in codes]
+    rest = len(listed) - NAMED_COMMUNES
+    more = say(f" và {rest} nơi khác", f" and {rest} more") if rest > 0 else ""
+    return ", ".join(listed[:NAMED_COMMUNES]) + more
+
+
+def signatures(requirement: Requirement) -> str:
+    """Return the signatures an order needs, in words."""
+    text = say(
+        f"{requirement.approvers} người phê duyệt", f"{requirement.approvers} approver{'s' if requirement.approvers > 1 else ''}"
+    )
+    return text + (say(" và lãnh đạo trực", " and the duty officer") if requirement.duty_officer else "")
+
+
+def requirement_json(requirement: Requirement) -> dict[str, object]:
+    """Return the signatures an order needs as plain JSON values."""
+    return {"approvers": requirement.approvers, "duty_officer": requirement.duty_officer}
+
+
+def typed_recipients(found: Campaign, areas: Sequence[Area], starts_at: dt.datetime) -> int:
+    """Show what is about to happen and return the number the operator types. Raises `RefusedError` when it is none."""
+    order = found.content["order"]
+    for text in (
+        banner(order["environment"]),
+        f"{found.name}: {order['title']}",
+        say("Nơi nhận: ", "Area: ") + area_words(order["audience"]["communes"], areas),
+        say("Nhà mạng: ", "Carriers: ") + ", ".join(order["audience"]["carriers"]),
+        say("Bắt đầu: ", "Start: ") + output.moment(starts_at),
+        say("Số thuê bao sẽ nhận tin: ", "Recipients: ") + output.number(found.recipients),
+    ):
+        output.tell(text)
+    question = say("Gõ lại số thuê bao để xác nhận", "Type the number of recipients to confirm")
+    try:
+        text = click.prompt(question, type=str, err=True)
+    except click.Abort:
+        output.tell("")
+        text = ""
+    digits = text.strip().replace(".", "").replace(",", "")
+    if not (digits.isascii() and digits.isdigit()):
+        raise RefusedError(
+            Said("Chưa xác nhận số thuê bao; chưa có gì thay đổi.", "The number was not confirmed; nothing has changed."),
+            Said("kịch bản thì dùng --yes --expect-recipients SỐ", "scripts use --yes --expect-recipients N"),
+        )
+    return int(digits)
+
+
+def judgement_json(verdict: Judgement) -> dict[str, object]:
+    """Return what the signatures are worth as plain JSON values."""
+    return {
+        "approved": verdict.ok,
+        "valid": list(verdict.valid),
+        "missing": [str(item) for item in verdict.missing],
+        "discounted": [str(item) for item in verdict.discounted],
+    }
+
+
+def show_judgement(verdict: Judgement) -> None:
+    """Print what the signatures are worth."""
+    output.line(say("Chữ ký được tính: ", "Signatures that count: ") + (", ".join(verdict.valid) or "–"))
+    for item in verdict.discounted:
+        output.line(say("Không được tính: ", "Does not count: ") + str(item))
+    for item in verdict.missing:
+        output.line(say("Còn thiếu: ", "Still missing: ") + str(item))
+    if verdict.ok:
+        output.line(say("Đã đủ phê duyệt. Bước tiếp theo: campaign schedule.", "Approved. Next: campaign schedule."))
+
+
+def campaign_json(found: Campaign) -> dict[str, object]:
+    """Return a campaign as plain JSON values."""
+    return {
+        "id": found.id,
+        "name": found.name,
+        "title": found.content["order"]["title"],
+        "environment": found.content["order"]["environment"],
+        "state": found.state,
+        "recipients": found.recipients,
+        "digest": found.digest,
+        "submitted_by": found.submitted_by,
+        "submitted_at": output.moment_of_ms(found.submitted_ms),
+        "planned_at": output.moment_of_ms(found.planned_ms),
+        "started_at": output.moment_of_ms(found.started_ms),
+        "finished_at": output.moment_of_ms(found.finished_ms),
+        "reason": found.reason,
+    }
+
+
+def show_checks(checks: Sequence[Check]) -> None:
+    """Print each check with its details."""
+    for check in checks:
+        output.line(f"{'✓' if check.ok else '✗'} {check.said}")
+        for detail in check.details:
+            output.line(f"    {detail}")
+    failed = sum(not check.ok for check in checks)
+    output.line(
+        say(f"{failed} trong {len(checks)} điều không khớp.", f"{failed} of {len(checks)} checks do not hold.")
+        if failed
+        else say(f"Cả {len(checks)} điều đều khớp.", f"All {len(checks)} checks hold.")
+    )
