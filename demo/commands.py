@@ -40,7 +40,8 @@ class Commands:
         self._environment = _environment(os.environ, lang)
         self._front: subprocess.Popen[str] | None = None
         self._behind: dict[str, subprocess.Popen[bytes]] = {}
-        self._fallen: str | None = None
+        self._fallen: tuple[str, int] | None = None
+        """The first process behind that ended by itself, and its code."""
 
     def __enter__(self) -> Self:
         return self
@@ -82,7 +83,7 @@ class Commands:
         teller.join()
         self._front = None
         if self._fallen:
-            raise self._fallen_error(self._fallen)
+            raise self._fallen_error(*self._fallen)
         if code:
             raise StepFailedError(_shown(arguments), Said(f"kết thúc với mã {code}", f"ended with code {code}"), "".join(tail))
         return printed
@@ -106,8 +107,9 @@ class Commands:
     def wait_until(self, name: str, ready: Callable[[], bool], pause: Callable[[], None]) -> None:
         """Return once `ready`, pausing in between. Raises `StepFailedError` when the process behind ends before."""
         while not ready():
-            if self._behind[name].poll() is not None:
-                raise self._fallen_error(name)
+            code = self._behind[name].poll()
+            if code is not None:
+                raise self._fallen_error(name, code)
             pause()
 
     def stop(self, name: str) -> None:
@@ -116,15 +118,15 @@ class Commands:
         _end(process)
 
     def _watch(self, name: str, process: subprocess.Popen[bytes]) -> None:
-        process.wait()
+        code = process.wait()
         if name in self._behind and self._fallen is None:
-            self._fallen = name
+            self._fallen = (name, code)
             if self._front:
                 self._front.terminate()
 
-    def _fallen_error(self, name: str) -> StepFailedError:
+    def _fallen_error(self, name: str, code: int) -> StepFailedError:
         lines = self._log(name).read_text("utf-8", "replace").splitlines(keepends=True)
-        why = Said("tiến trình nền này tự dừng", "this process behind ended by itself")
+        why = Said(f"tiến trình nền này tự dừng với mã {code}", f"this process behind ended by itself with code {code}")
         return StepFailedError(name, why, "".join(lines[-_TAIL_LINES:]))
 
     def _log(self, name: str) -> Path:

@@ -69,10 +69,10 @@ _COUNTS: Final[Mapping[str, Said]] = {
     "messages": Said("Tổng", "All"),
     "sent": Said("Đã gửi", "Sent"),
     "delivered": Said("Đã đến", "Delivered"),
-    "failed": Said("Không đến", "Failed"),
-    "refused": Said("Nhà mạng từ chối", "Refused by carrier"),
+    "failed": Said("Hỏng", "Failed"),
+    "refused": Said("Nhà mạng từ chối", "Refused"),
     "uncertain": Said("Không rõ", "Uncertain"),
-    "suppressed": Said("Thuê bao từ chối", "Refused by subscriber"),
+    "suppressed": Said("Thuê bao từ chối", "Opted out"),
     "closed": Said("Không gửi nữa", "Given up"),
     "left": Said("Còn lại", "Left"),
 }

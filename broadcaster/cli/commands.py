@@ -104,6 +104,7 @@ class Group(click.Group):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         options.setdefault("options_metavar", say("[TÙY CHỌN]", "[OPTIONS]"))
+        options.setdefault("no_args_is_help", False)
         options.setdefault("subcommand_metavar", say("LỆNH [THAM SỐ]...", "COMMAND [ARGUMENTS]..."))
         super().__init__(*arguments, **options)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -98,7 +97,7 @@ def add(name: str, title: str, roles: Sequence[str], public_key: str | None, new
 def _decoded(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
-    except binascii.Error:
+    except ValueError:
         raise click.BadParameter(say("không phải base64", "is not base64"), param_hint="--public-key") from None
 
 

@@ -181,8 +181,7 @@ def approve(
         add_approval(connection, found.id, Approval(person.name, digest, rule.sign(key, digest), now))
         verdict = judgement(connection, found, people)
         if person.name not in verdict.valid:
-            why = verdict.discounted[-1] if verdict.discounted else Said("chữ ký không được tính", "the signature does not count")
-            raise RefusedError(why)
+            raise RefusedError(next(why for why in verdict.discounted if why.en.startswith(f"{person.name}: ")))
         auditor.record(connection, Action.APPROVE, found.name, {"by": person.name, "digest": digest, "enough": verdict.ok})
         if verdict.ok:
             change_campaign(connection, found.id, after)

@@ -38,19 +38,18 @@ def count(store: Store, order: Order, now: dt.datetime, progress: Callable[[int,
 
     Raises `RefusedError` when a carrier has no roster, or none young enough.
     """
+    totals: Counter[tuple[str, str, int]] = Counter()
     with store.read() as connection:
         rosters = _rosters(connection, order, now)
         ids = [item.id for item in rosters]
         rule = _rule(order, ids)
+        audience.prepare(connection, rule)
         slices = list(audience.token_slices(count_subscribers(connection, ids)))
-    totals: Counter[tuple[str, str, int]] = Counter()
-    for number, (low, high) in enumerate(slices, 1):
-        with store.read() as connection:
-            audience.prepare(connection, rule)
+        for number, (low, high) in enumerate(slices, 1):
             for item in audience.count(connection, rule, low, high):
                 totals[item.carrier, item.area_code, item.exclusion] += item.messages
-        if progress:
-            progress(number, len(slices))
+            if progress:
+                progress(number, len(slices))
     return Audience(rosters, [audience.Count(*key, number) for key, number in sorted(totals.items())])
 
 

@@ -127,7 +127,9 @@ def _office(person: Person | None) -> tuple[str, tuple[Role, ...]]:
 
 def _event(entry: audit.Entry) -> ControlEvent:
     reasons = [entry.detail[key] for key in ("carrier", "reason") if entry.detail.get(key)]
-    return ControlEvent(entry.seq, from_ms(entry.at_ms), entry.detail.get("by", entry.actor), entry.action, ": ".join(reasons) or None)
+    return ControlEvent(
+        entry.seq, from_ms(entry.at_ms), entry.detail.get("by", entry.actor), entry.action, ": ".join(reasons) or None
+    )
 
 
 def _carrier(connection: Connection, found: Campaign, lane: Lane, split: Tally, card: CarrierCard | None) -> CarrierFigures:

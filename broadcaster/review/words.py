@@ -77,6 +77,11 @@ _REASONS: Final[Mapping[str, Said]] = {
     "other part refused": Said("phần khác của tin bị từ chối", "another part of the message was refused"),
 }
 
+_SOURCES: Final[Mapping[str, Said]] = {
+    "reply": Said("tin trả lời của thuê bao", "replies of subscribers"),
+    "cli": Said("cán bộ nhập", "entered by an operator"),
+}
+
 _STATUSES: Final[Mapping[int, str]] = {
     0x01: "độ dài tin sai",
     0x04: "kết nối chưa sẵn sàng",
@@ -106,6 +111,11 @@ def action(name: str) -> str:
 
 def reply_kind(kind: str) -> str:
     return said(REPLIES[kind]) if kind in REPLIES else kind
+
+
+def source(name: str) -> str:
+    """Say where an entry of the refusal log came from."""
+    return said(_SOURCES[name]) if name in _SOURCES else name
 
 
 def receipt_means(carrier: CarrierFigures) -> str:

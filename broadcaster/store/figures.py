@@ -63,8 +63,8 @@ _RECEIPTS = text(
     "GROUP BY 1"
 )
 _RETRIED = text(
-    "SELECT status, count(*) FROM submission WHERE message_id >= :low AND message_id < :high AND state = :retry AND status IS NOT NULL "
-    "GROUP BY status"
+    "SELECT status, count(*) FROM submission WHERE message_id >= :low AND message_id < :high "
+    "AND state = :retry AND status IS NOT NULL GROUP BY status"
 )
 # A message is where its worst part is; the part that holds it there names the cause.
 _ENDINGS = text(
@@ -215,7 +215,7 @@ def unmatched_receipts(connection: Connection, from_ms: int, to_ms: int) -> dict
     """Return carrier → receipts that came during [from_ms, to_ms) and belong to no submission."""
     query = (
         select(receipt.c.carrier, func.count())
-        .where(~receipt.c.matched, receipt.c.received_ms >= from_ms, receipt.c.received_ms < to_ms)
+        .where(text("NOT matched"), receipt.c.received_ms >= from_ms, receipt.c.received_ms < to_ms)
         .group_by(receipt.c.carrier)
         .order_by(receipt.c.carrier)
     )

@@ -42,7 +42,8 @@ _HITS = """
     ) AS candidate WHERE nth = 1
 """
 # CROSS JOIN names the order of the loops, as in store/messages.py.
-_MATCH = text(_HITS.format(tables="receipt r CROSS JOIN submission s", which="r.id > :after AND r.matched IS NOT TRUE"))
+_MATCH_NEW = text(_HITS.format(tables="receipt r CROSS JOIN submission s", which="r.id > :after AND r.matched IS NULL"))
+_MATCH_LEFT = text(_HITS.format(tables="receipt r CROSS JOIN submission s", which="NOT r.matched"))
 _MATCH_WAITING = text(
     _HITS.format(tables="scratch CROSS JOIN submission s CROSS JOIN receipt r", which="s.message_id = scratch.id AND NOT r.matched")
 )
@@ -72,9 +73,11 @@ def unmatched(connection: Connection) -> int:
     return int(connection.execute(select(func.count()).select_from(receipt).where(_UNMATCHED)).scalar_one())
 
 
-def match(connection: Connection, after: int = 0) -> int:
-    """Match the unmatched receipts with ids above `after`; return how many found their submission."""
-    found = _settle(connection, _MATCH, {"after": after})
+def match(connection: Connection, after: int | None = None) -> int:
+    """Match the receipts with ids above `after`, just stored, or all that are unmatched; return how many found their submission."""
+    if after is None:
+        return _settle(connection, _MATCH_LEFT, {})
+    found = _settle(connection, _MATCH_NEW, {"after": after})
     # Only now do the few that found none enter the partial index, instead of every receipt for a moment.
     connection.execute(text("UPDATE receipt SET matched = false WHERE id > :after AND matched IS NULL"), {"after": after})
     return found

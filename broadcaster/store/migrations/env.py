@@ -5,11 +5,6 @@ from alembic import context
 from broadcaster.store.schema import metadata
 
 connection = context.config.attributes["connection"]
-context.configure(
-    connection=connection,
-    target_metadata=metadata,
-    transaction_per_migration=False,
-    render_as_batch=connection.dialect.name == "sqlite",
-)
+context.configure(connection=connection, target_metadata=metadata, transaction_per_migration=False)
 with context.begin_transaction():
     context.run_migrations()

@@ -128,7 +128,7 @@ def build(
         ),
         curve=Curve(5, START, tuple(points), later=min(118, whole.delivered)),
         replies=(ReplyCount(CarrierCode("viettel"), "refuse", 41), ReplyCount(CarrierCode("mobifone"), "report", 3)),
-        refusals=(RefusalCount("sms", True, 57), RefusalCount("operator", False, 1)),
+        refusals=(RefusalCount("reply", True, 57), RefusalCount("cli", False, 1)),
         uncertain=tuple(
             Uncertain(code, 2, "crash", totals.uncertain, 1, START, START + dt.timedelta(minutes=2))
             for code, totals in split.per_carrier.items()

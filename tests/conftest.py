@@ -1,0 +1,172 @@
+"""What most tests need: a migrated database, keys, people who sign, carrier cards, communes, an order."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import settings
+
+from broadcaster.files.areas import read_areas
+from broadcaster.files.carriers import read_cards
+from broadcaster.model import (
+    Area,
+    AreaCode,
+    Audience,
+    CarrierCard,
+    CarrierCode,
+    DailyWindow,
+    Environment,
+    MessageClass,
+    Order,
+    Person,
+    Role,
+    UnknownPolicy,
+    Variant,
+)
+from broadcaster.store.audit import Auditor
+from broadcaster.store.engine import Store, open_store
+from broadcaster.store.upgrade import upgrade
+from broadcaster.store.vault import Vault
+
+REPOSITORY = Path(__file__).parents[1]
+NOW = dt.datetime(2026, 3, 12, 3, tzinfo=dt.UTC)
+"""A Thursday, ten in the morning in Quảng Ngãi."""
+
+OFFICES = {
+    "van-thu": Role.OPERATOR,
+    "chuyen-vien": Role.AUTHOR,
+    "truong-phong": Role.APPROVER,
+    "pho-giam-doc": Role.APPROVER,
+    "truc-ban": Role.DUTY_OFFICER,
+    "thanh-tra": Role.AUDITOR,
+}
+
+settings.register_profile("steady", deadline=None)
+settings.load_profile("steady")
+
+
+@pytest.fixture
+def now() -> dt.datetime:
+    return NOW
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty database of the newest version, to be copied."""
+    path = tmp_path_factory.mktemp("migrated") / "empty.db"
+    store = Store(f"sqlite:///{path}")
+    upgrade(store)
+    store.close()
+    return path
+
+
+@pytest.fixture
+def make_store(migrated: Path, tmp_path: Path) -> Iterator[Callable[..., Store]]:
+    """Make an empty database under a name of its own; with the same name again, open it once more."""
+    opened: list[Store] = []
+
+    def make(name: str = "broadcaster", *, service: bool = False) -> Store:
+        path = tmp_path / f"{name}.db"
+        if not path.exists():
+            shutil.copyfile(migrated, path)
+            path.chmod(0o600)
+        opened.append(open_store(f"sqlite:///{path}", service=service))
+        return opened[-1]
+
+    yield make
+    for store in opened:
+        store.close()
+
+
+@pytest.fixture
+def store(make_store: Callable[..., Store]) -> Store:
+    """An empty database of the newest version."""
+    return make_store()
+
+
+@pytest.fixture
+def vault() -> Vault:
+    return Vault(bytes(range(32)))
+
+
+@pytest.fixture
+def audit_key() -> bytes:
+    return b"k" * 32
+
+
+@pytest.fixture
+def auditor(audit_key: bytes) -> Auditor:
+    return Auditor(audit_key, "test")
+
+
+@pytest.fixture(scope="session")
+def areas() -> list[Area]:
+    """The province's communes."""
+    return list(read_areas())
+
+
+@pytest.fixture(scope="session")
+def keys() -> dict[str, Ed25519PrivateKey]:
+    """Signing keys by office."""
+    return {name: Ed25519PrivateKey.from_private_bytes(bytes([number]) * 32) for number, name in enumerate(OFFICES, 1)}
+
+
+@pytest.fixture(scope="session")
+def people(keys: dict[str, Ed25519PrivateKey]) -> dict[str, Person]:
+    """One office for each role, two for approving."""
+    return {name: Person(name, name, frozenset({role}), keys[name].public_key().public_bytes_raw()) for name, role in OFFICES.items()}
+
+
+@pytest.fixture(scope="session")
+def cards() -> dict[CarrierCode, CarrierCard]:
+    """The five rehearsal cards that ship with the program."""
+    return read_cards(REPOSITORY / "carriers" / "rehearsal", os.environ, Environment.REHEARSAL)
+
+
+@pytest.fixture
+def order() -> Order:
+    """A rehearsal for three communes and two carriers, in no hurry."""
+    return Order(
+        name="dien-tap-ven-bien",
+        title="Diễn tập ven biển",
+        environment=Environment.REHEARSAL,
+        message_class=MessageClass.ADVISORY,
+        instruction="12/CT-UBND",
+        template="t08-gia-danh",
+        variant=Variant.UNACCENTED,
+        values={},
+        sender="SKHCN-QNG",
+        audience=Audience(
+            communes=(AreaCode("21025"), AreaCode("21040"), AreaCode("21548")),
+            carriers=(CarrierCode("mobifone"), CarrierCode("viettel")),
+            active_within_h=72,
+            roster_max_age_h=48,
+            max_recipients=900,
+        ),
+        window=DailyWindow(dt.time(8), dt.time(20)),
+        start=None,
+        start_within_h=12,
+        deadline_h=24,
+        validity_h=12,
+        override_refusals=False,
+        unknown_policy=UnknownPolicy.AT_MOST_ONCE,
+    )
+
+
+@pytest.fixture
+def order_for() -> Callable[..., Order]:
+    """Change an order's fields, those of its audience included."""
+
+    def change(order: Order, **fields: Any) -> Order:
+        inner = {name: fields.pop(name) for name in list(fields) if name in Audience.__dataclass_fields__}
+        return replace(order, audience=replace(order.audience, **inner), **fields)
+
+    return change

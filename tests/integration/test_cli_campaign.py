@@ -1,0 +1,333 @@
+"""One campaign by the commands an operator types, from an empty folder to the proof; and what each refuses on the way."""
+
+import contextlib
+import datetime as dt
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from broadcaster.cli.main import run
+from broadcaster.lang import speak
+
+REPOSITORY = Path(__file__).parents[2]
+PEOPLE = {"can-bo-soan": "author", "lanh-dao-so": "approver", "pho-giam-doc": "approver"}
+ORDER = """
+[campaign]
+title = "Diễn tập: giả danh Công an"
+environment = "rehearsal"
+class = "advisory"
+[instruction]
+number = "12/CT-UBND"
+date = 2019-06-12
+issued_by = "Ủy ban nhân dân tỉnh Quảng Ngãi"
+[text]
+template = "T08"
+variant = "unaccented"
+sender = "SKHCN-QNG"
+[audience]
+areas = ["Xã Bình Sơn", "21548"]
+carriers = ["viettel"]
+active_within_h = 72
+roster_max_age_h = 48
+max_recipients = 500
+[time]
+window = "all-day"
+start_within_h = 2
+deadline_h = 12
+validity_h = 12
+"""
+RECIPIENTS = 30
+IN_CLEAR = re.compile(r"(?<!\d)(84|0)9\d{8}(?!\d)")
+
+
+class Said(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> Any:
+        return json.loads(self.out)
+
+
+class Desk:
+    """An operator's desk: a folder with an installation, and the command line."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder = folder
+        self._capsys = capsys
+        self._monkeypatch = monkeypatch
+
+    def __call__(self, *arguments: str, stdin: str = "") -> Said:
+        self._monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
+        code = run(list(arguments))
+        said = Said(code, *self._capsys.readouterr())
+        assert not IN_CLEAR.search(said.out + said.err), "a number stands in clear"
+        return said
+
+    def ok(self, *arguments: str, stdin: str = "") -> Said:
+        said = self(*arguments, stdin=stdin)
+        assert said.code == 0, said
+        return said
+
+    def order(self, name: str, change: Callable[[str], str] = str) -> str:
+        path = self.folder / "campaigns" / f"{name}.toml"
+        path.write_text(change(ORDER), encoding="utf-8")
+        return str(path)
+
+
+@pytest.fixture
+def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    mask = os.umask(0o077)
+    monkeypatch.setattr("sys.excepthook", sys.excepthook)
+    monkeypatch.setattr("threading.excepthook", __import__("threading").excepthook)
+    for name in [name for name in os.environ if name.startswith("BROADCASTER_")]:
+        monkeypatch.delenv(name)
+    speak("vi")
+    folder = tmp_path / "noi-cai-dat"
+    desk = Desk(folder, capsys, monkeypatch)
+    desk.ok("init", str(folder))
+    monkeypatch.chdir(folder)
+    yield desk
+    os.umask(mask)
+
+
+@pytest.fixture
+def stocked(desk: Desk) -> Desk:
+    """The desk with a carrier, its cells, its subscribers and the people who sign."""
+    card = (REPOSITORY / "carriers" / "rehearsal" / "viettel.toml").read_text("utf-8")
+    (desk.folder / "carriers" / "viettel.toml").write_text(card, encoding="utf-8")
+    for name, role in PEOPLE.items():
+        desk.ok("person", "add", name, "--title", name, "--role", role, "--new-key", f"keys/{name}.pem")
+    cells = ["carrier,radio,mcc,mnc,area,cell,site,lat,lon,commune,valid_from,valid_to"]
+    cells += [
+        f"viettel,lte,452,04,100,{1000 + at},S{at},15.3,108.8,{commune},2025-07-01,"
+        for at, commune in enumerate(("Xã Bình Sơn", "21548", "21025"))
+    ]
+    (desk.folder / "cells.csv").write_text("\n".join(cells) + "\n", encoding="utf-8")
+    desk.ok("cell", "import", "cells.csv")
+    seen = (dt.datetime.now(dt.UTC) - dt.timedelta(hours=1)).isoformat(timespec="seconds")
+    rows = [f"849612{at:05d},lte:452-04:{1000 + at % 3},{seen}" for at in range(46)]
+    rows += [f"849613{at:05d},lte:452-04:9999,{seen}" for at in range(3)] + ["không phải số,lte:452-04:1000," + seen]
+    (desk.folder / "viettel.csv").write_text("\n".join(["msisdn,cell,last_seen", *rows]) + "\n", encoding="utf-8")
+    said = desk.ok("roster", "import", "viettel.csv", "--carrier", "viettel", "--legal-basis", "Diễn tập", "--json")
+    assert (said.document["rows"], said.document["kept"], said.document["dropped"]) == (50, 49, {"not-a-number": 1})
+    desk.ok("optout", "add", "--evidence", "Phiếu số 1", stdin="0961 200 000\n")
+    return desk
+
+
+def test_an_empty_installation_checks_itself(desk: Desk) -> None:
+    said = desk("config", "check", "--json")
+    assert said.code == 5
+    assert json.loads(said.err)["problems"][0]["file"].endswith("carriers")
+    (desk.folder / "carriers" / "viettel.toml").write_text('name = "Viettel"\ntsp = 5\n', encoding="utf-8")
+    (desk.folder / "templates" / "dien-tap.toml").write_text("version = 1\n", encoding="utf-8")
+    (desk.folder / "vault.key").chmod(0o644)
+    problems = json.loads(desk("config", "check", "--json").err)["problems"]
+    assert {Path(problem["file"]).name for problem in problems} == {"viettel.toml", "dien-tap.toml", "vault.key"}
+    assert any(problem["key"] == "tsp" for problem in problems)
+
+
+def test_an_installation_is_never_made_over_files(desk: Desk) -> None:
+    said = desk("init", str(desk.folder))
+    assert said.code == 5
+    assert str(desk.folder) in said.err
+
+
+def test_the_database_says_its_version(desk: Desk) -> None:
+    said = desk.ok("db", "upgrade", "--json").document
+    assert said["before"] == said["after"]
+    (desk.folder / "state" / "broadcaster.db").unlink()
+    assert desk("db", "upgrade").code == 10
+    assert desk("campaign", "list").code == 10
+
+
+def test_people_and_keys(desk: Desk) -> None:
+    desk.ok(
+        "person", "add", "truc-ban", "--title", "Trực ban", "--role", "duty-officer", "--role", "approver", "--new-key", "keys/a.pem"
+    )
+    (key,) = (item["public_key"] for item in desk.ok("person", "list", "--json").document)
+    again = ["person", "add", "nguoi-khac", "--title", "Ai đó", "--role", "approver"]
+    assert desk(*again, "--public-key", key).code == 4
+    assert desk(*again, "--new-key", "keys/a.pem").code == 4
+    assert desk(*again, "--public-key", "không phải khóa").code == 2
+    assert desk(*again).code == 2
+    assert desk("person", "add", "truc-ban", "--title", "x", "--role", "approver", "--new-key", "keys/b.pem").code == 4
+    assert not (desk.folder / "keys" / "b.pem").exists()
+    assert (desk.folder / "keys" / "a.pem").stat().st_mode & 0o777 == 0o600
+    assert len(desk.ok("person", "list", "--json").document) == 1
+
+
+def test_refusals_come_from_argv_file_or_stdin_and_are_always_masked(desk: Desk) -> None:
+    (desk.folder / "so.txt").write_text("\ufeff+84 905 000 001\n\n0905.000.002\n", encoding="utf-8")
+    assert desk.ok("optout", "add", "--file", "so.txt", "--evidence", "Đơn", "--json").document == {"recorded": 2}
+    desk.ok("optout", "add", "0905000003", "--evidence", "Đơn")
+    said = desk.ok("optout", "list", "--limit", "2", "--json").document
+    assert said["refusing"] == 3
+    assert [item["number"] for item in said["newest"]] == ["8490****003", "8490****002"]
+    bad = desk("optout", "add", "--evidence", "Đơn", "--json", stdin="0905000004\n0905\nabc\n")
+    assert bad.code == 5
+    assert [problem["line"] for problem in json.loads(bad.err)["problems"]] == [2, 3]
+    assert desk.ok("optout", "list", "--json").document["refusing"] == 3
+    assert desk("optout", "add", "0905000004", "--file", "so.txt", "--evidence", "Đơn").code == 2
+
+
+def test_a_bad_row_of_an_inventory_is_named_and_the_rest_is_stored(stocked: Desk) -> None:
+    lines = (stocked.folder / "cells.csv").read_text("utf-8").splitlines()
+    (stocked.folder / "cells.csv").write_text(
+        "\n".join([*lines, "viettel,lte,452,04,100,2000,S9,15.3,108.8,Xã Không Có,2025-07-01,"]) + "\n", "utf-8"
+    )
+    said = stocked("cell", "import", "cells.csv", "--json")
+    assert said.code == 3
+    assert said.document["stored"] == 3
+    assert said.document["problems"][0]["line"] == 5
+
+
+def test_a_plan_says_who_what_and_how_long(stocked: Desk) -> None:
+    plan = stocked.ok("campaign", "plan", stocked.order("thu"), "--json").document
+    assert plan["recipients"] == RECIPIENTS
+    assert plan["excluded"] == {"refused": 1, "duplicate": 0, "stale": 0, "unknown_cell": 3}
+    assert {item["code"]: item["recipients"] for item in plan["communes"]} == {"21040": 15, "21548": 15}
+    assert plan["requirement"] == {"approvers": 1, "duty_officer": False}
+    assert plan["carriers"][0]["parts"] == RECIPIENTS
+    assert "".join(plan["texts"][0]["parts"]) == plan["texts"][0]["text"]
+    assert plan["texts"][0]["text"].startswith("DIEN TAP: ")
+    shown = stocked.ok("campaign", "plan", stocked.order("thu")).out
+    assert shown.startswith("DIỄN TẬP")
+    assert "đã từ chối nhận tin" in shown
+    assert stocked.ok("campaign", "list", "--json").document == []
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "told"),
+    [
+        (lambda text: text.replace("Xã Bình Sơn", "Xã Không Có"), 5, "audience.areas"),
+        (lambda text: text.replace("T08", "T99"), 5, "text.template"),
+        (lambda text: text.replace("rehearsal", "live").replace("all-day", "07:00-22:00"), 4, "rehearsal"),
+        (lambda text: text.replace("sender", "sendr"), 5, "text.sendr"),
+        (lambda text: text.replace('["viettel"]', '["vietel"]'), 5, "vietel"),
+    ],
+)
+def test_a_bad_order_is_refused_with_its_place(stocked: Desk, change: Callable[[str], str], code: int, told: str) -> None:
+    said = stocked("campaign", "plan", stocked.order("sai", change))
+    assert (said.code, said.out) == (code, "")
+    assert told in said.err
+
+
+def test_signing_and_scheduling_refuse_what_they_must(stocked: Desk) -> None:
+    file = stocked.order("thu")
+    assert stocked("campaign", "submit", file, "--as", "nobody").code == 2
+    assert stocked("campaign", "submit", file, "--as", "lanh-dao-so").code == 4
+    stocked.ok("campaign", "submit", file, "--as", "can-bo-soan")
+    assert stocked("campaign", "submit", file, "--as", "can-bo-soan").code == 4
+    early = stocked("campaign", "schedule", "thu", "--in", "5", "--yes", "--expect-recipients", str(RECIPIENTS))
+    assert early.code == 4
+    assert stocked("campaign", "approve", "thu", "--as", "lanh-dao-so", "--key", "keys/pho-giam-doc.pem").code == 4
+    assert stocked("campaign", "approve", "thu", "--as", "can-bo-soan", "--key", "keys/can-bo-soan.pem").code == 4
+    signed = stocked.ok("campaign", "approve", "thu", "--as", "lanh-dao-so", "--key", "keys/lanh-dao-so.pem", "--json").document
+    assert signed == {"approved": True, "valid": ["lanh-dao-so"], "missing": [], "discounted": []}
+    schedule = ["campaign", "schedule", "thu", "--in", "60"]
+    assert stocked(*schedule, "--yes").code == 2
+    assert stocked(*schedule, "--expect-recipients", "30").code == 2
+    assert stocked(*schedule, "--at", "2026-01-01T08:00").code == 2
+    assert stocked("campaign", "schedule", "thu", "--yes", "--expect-recipients", "30").code == 2
+    assert stocked(*schedule, "--yes", "--expect-recipients", "29").code == 4
+    for typed in ("", "29\n", "ba mươi\n"):
+        said = stocked(*schedule, stdin=typed)
+        assert said.code == 4
+        assert "Xã Bình Sơn" in said.err
+        assert f"Số thuê bao sẽ nhận tin: {RECIPIENTS}" in said.err
+    assert stocked.ok("campaign", "list", "--json").document[0]["state"] == "approved"
+    assert stocked.ok(*schedule, "--json", stdin="30\n").document["state"] == "scheduled"
+    assert stocked("campaign", "pause", "thu", "--reason", "chờ").code == 4
+    assert stocked.ok("campaign", "cancel", "thu", "--reason", "hoãn", "--json").document["state"] == "cancelled"
+    said = stocked("campaign", "status", "thu", "--watch", "--quiet-s", "0", "--json")
+    assert (said.code, said.document["state"], said.document["reason"]) == (0, "cancelled", "hoãn")
+
+
+@contextlib.contextmanager
+def process(*arguments: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """Run a command beside the test; it is stopped at the end, cleanly."""
+    started = subprocess.Popen(
+        [sys.executable, "-m", "broadcaster", *arguments],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    )
+    try:
+        yield started
+    finally:
+        started.kill()
+        started.communicate()
+
+
+def stop(running: subprocess.Popen[str]) -> str:
+    running.send_signal(signal.SIGTERM)
+    out, err = running.communicate(timeout=30)
+    assert running.returncode == 0, err
+    return out
+
+
+@pytest.mark.slow
+def test_a_campaign_from_plan_to_proof(stocked: Desk) -> None:
+    card = stocked.folder / "carriers" / "viettel.toml"
+    (stocked.folder / "faults.toml").write_text("[receipt]\ndelay_ms = [0, 50]\n", encoding="utf-8")
+    simulate = ["carrier", "simulate", str(card), "--port", "0", "--ledger", "viettel.jsonl", "--faults", "faults.toml"]
+    with process(*simulate, folder=stocked.folder) as carrier:
+        assert carrier.stdout is not None
+        port = int(carrier.stdout.readline())
+        card.write_text(re.sub(r"(?m)^port = \d+", f"port = {port}", card.read_text("utf-8")), encoding="utf-8")
+        stocked.ok("campaign", "submit", stocked.order("thu"), "--as", "can-bo-soan")
+        stocked.ok("campaign", "approve", "thu", "--as", "lanh-dao-so", "--key", "keys/lanh-dao-so.pem")
+        stocked.ok("campaign", "schedule", "thu", "--in", "0", "--yes", "--expect-recipients", str(RECIPIENTS))
+        with process("service", "run", folder=stocked.folder) as service:
+            seen = stocked.ok("campaign", "status", "thu", "--watch", "--quiet-s", "0.5", "--json").document
+            assert stocked.ok("service", "status", "--json").document["running"] is True
+            second = stocked("db", "upgrade")
+            assert second.code == 11
+            stop(service)
+        totals = json.loads(stop(carrier))
+    assert seen["state"] == "finished"
+    assert (seen["carriers"][0]["delivered"], seen["carriers"][0]["left"]) == (RECIPIENTS, 0)
+    assert (totals["accepted"], totals["receipts"]) == (RECIPIENTS, RECIPIENTS)
+    assert f"đã đến {RECIPIENTS}" in stocked.ok("campaign", "status", "thu", "--watch", "--quiet-s", "0").out
+    for form in ("html", "csv", "json"):
+        path = Path(stocked.ok("report", "export", "thu", "--format", form, "--output", "reports", "--json").document["path"])
+        assert path.name == f"thu.{form}"
+        assert path.stat().st_size > 0
+    verify = ["campaign", "verify", "thu", "--ledger", "viettel=viettel.jsonl"]
+    assert "✗" not in stocked.ok(*verify).out
+    ledger = stocked.folder / "viettel.jsonl"
+    ledger.write_text("\n".join(ledger.read_text("utf-8").splitlines()[1:]) + "\n", encoding="utf-8")
+    differs = stocked(*verify)
+    assert differs.code == 1
+    assert "✗" in differs.out
+
+
+def test_the_exit_code_of_a_finished_campaign_tells_whether_something_is_unknown() -> None:
+    from types import SimpleNamespace
+
+    from broadcaster.cli.campaign_watch import exit_code
+    from broadcaster.model import CampaignState
+
+    def status(state: CampaignState, **lane: object) -> Any:
+        return SimpleNamespace(
+            campaign=SimpleNamespace(state=state), carriers=[SimpleNamespace(**{"uncertain": 0, "halted": None, **lane})]
+        )
+
+    assert exit_code(status(CampaignState.FINISHED)) == 0
+    assert exit_code(status(CampaignState.RUNNING, uncertain=1)) == 0
+    assert exit_code(status(CampaignState.FINISHED, uncertain=1)) == 3
+    assert exit_code(status(CampaignState.FINISHED, halted="0x0b")) == 3
+    assert exit_code(status(CampaignState.HALTED)) == 3
+    assert exit_code(status(CampaignState.CANCELLED)) == 0

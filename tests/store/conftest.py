@@ -1,0 +1,68 @@
+"""A campaign with one lane of messages, ready to be leased."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import Connection, text
+
+from broadcaster.model import AreaCode, CarrierCode
+from broadcaster.store.campaigns import Lane, change_lane, insert_campaign, insert_lane, lanes
+from broadcaster.store.engine import Store, append
+from broadcaster.store.schema import message, tally
+
+AREAS = (AreaCode("21025"), AreaCode("21040"), AreaCode("21548"))
+
+
+def token_of(number: int) -> bytes:
+    return number.to_bytes(16, "big")
+
+
+def write_lane(store: Store, messages: int, parts: int = 1, *, carrier: str = "viettel", name: str = "mot") -> Lane:
+    """Write a lane whose n-th message goes to `token_of(n)` in turn through `AREAS`."""
+    with store.write() as connection:
+        campaign_id = insert_campaign(
+            connection, name=name, content_json="{}", digest="", recipients=messages, submitted_by="", submitted_ms=0, roster_ids=[]
+        )
+        lane_id = insert_lane(connection, campaign_id, CarrierCode(carrier), "body", parts)
+        change_lane(connection, lane_id, messages=messages)
+        first = (lane_id << 32) + 1
+        rows = [(first + at, token_of(at + 1), AREAS[at % len(AREAS)], 0, 0) for at in range(messages)]
+        append(connection, message, ("id", "token", "area_code", "state", "exclusion"), rows)
+        counts = Counter(row[2] for row in rows)
+        append(
+            connection,
+            tally,
+            ("lane_id", "area_code", "state", "exclusion", "messages"),
+            [(lane_id, area, 0, 0, count) for area, count in counts.items()],
+        )
+        return lanes(connection, campaign_id)[0]
+
+
+def states(connection: Connection) -> dict[int, int]:
+    """Return message id → state."""
+    return {row.id: row.state for row in connection.execute(text("SELECT id, state FROM message"))}
+
+
+def tallied(connection: Connection) -> dict[tuple[int, str, int, int], int]:
+    """Return the tally, without its zeros."""
+    rows = connection.execute(text("SELECT lane_id, area_code, state, exclusion, messages FROM tally WHERE messages <> 0"))
+    return {tuple(row)[:4]: row.messages for row in rows}
+
+
+def counted(connection: Connection) -> dict[tuple[int, str, int, int], int]:
+    """Return what the tally should say, counted from the messages."""
+    rows = connection.execute(text("SELECT id >> 32, area_code, state, exclusion, count(*) FROM message GROUP BY 1, 2, 3, 4"))
+    return {tuple(row)[:4]: row[4] for row in rows}
+
+
+@pytest.fixture
+def lane_of(store: Store) -> Callable[..., Lane]:
+    """`write_lane` in this test's database."""
+
+    def write(messages: int, parts: int = 1, **more: str) -> Lane:
+        return write_lane(store, messages, parts, **more)
+
+    return write
