@@ -121,8 +121,9 @@ class Commands:
         code = process.wait()
         if name in self._behind and self._fallen is None:
             self._fallen = (name, code)
-            if self._front:
-                self._front.terminate()
+            front = self._front
+            if front:
+                front.terminate()
 
     def _fallen_error(self, name: str, code: int) -> StepFailedError:
         lines = self._log(name).read_text("utf-8", "replace").splitlines(keepends=True)

@@ -98,7 +98,9 @@ def submit(file: Path, submitter: str) -> None:
     installation = opening.installation(submitter)
     person = find_person(installation, submitter)
     made = campaign_plan.draft(installation, file)
-    found = admit.submit(installation.store, installation.auditor, made, submitter=person, now=opening.now())
+    found = admit.submit(
+        installation.store, installation.auditor, made, submitter=person, hours=installation.settings.window, now=opening.now()
+    )
     needed = words.signatures(made.requirement)
     document = words.campaign_json(found) | {"requirement": words.requirement_json(made.requirement)}
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from broadcaster.cli import opening, output
 from broadcaster.cli.campaign_words import area_words, banner, requirement_json, signatures
 from broadcaster.cli.output import Column
-from broadcaster.errors import InvalidFileError, NotFoundError, Problem, RefusedError
+from broadcaster.errors import InvalidFileError, NotFoundError, Problem
 from broadcaster.files.campaigns import read_order
 from broadcaster.files.places import line_of
 from broadcaster.flow import admit, compose, enlist
@@ -40,14 +40,7 @@ def draft(installation: Installation, path: Path) -> Draft:
     """
     settings, cards = installation.settings, installation.cards()
     order = read_order(path, installation.areas(), cards.keys())
-    if order.environment is not settings.environment:
-        raise RefusedError(
-            Said(
-                f"Lệnh gửi ghi môi trường {order.environment}, hệ thống này là {settings.environment}.",
-                f"The order is for {order.environment}, this installation is {settings.environment}.",
-            ),
-            Said("dùng đúng hệ thống, hoặc sửa campaign.environment", "use the other installation, or change campaign.environment"),
-        )
+    admit.check_order(order, environment=settings.environment, hours=settings.window)
     try:
         template = opening.find_template(installation.templates(), order.template)
     except NotFoundError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import signal
@@ -139,6 +138,8 @@ def _document(card: CarrierCard) -> dict[str, object]:
     ),
 )
 def simulate(card: str, port: int | None, faults: Path | None, ledger: Path, tps: int | None) -> None:
+    import asyncio
+
     from broadcaster.link.temperament import Temperament, read_temperament
 
     temperament = read_temperament(faults) if faults else Temperament()
@@ -158,6 +159,8 @@ def _card(text: str) -> CarrierCard:
 
 
 async def _serve(card: CarrierCard, temperament: Temperament, ledger: Path, port: int) -> SimulatorTotals:
+    import asyncio
+
     from broadcaster.link.simulator import serve
 
     stop = asyncio.Event()

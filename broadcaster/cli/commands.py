@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import importlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,6 +108,18 @@ class Group(click.Group):
         options.setdefault("no_args_is_help", False)
         options.setdefault("subcommand_metavar", say("LỆNH [THAM SỐ]...", "COMMAND [ARGUMENTS]..."))
         super().__init__(*arguments, **options)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's own signature
+        """Keep the order in which a person meets the verbs."""
+        return list(self.commands)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  click's own signature
+        with formatter.section(say("Lệnh", "Commands")):
+            formatter.write_dl([(name, _first_clause(command.help or "")) for name, command in self.commands.items()])
+
+
+def _first_clause(text: str) -> str:
+    return re.split(r"[.:;] ", text)[0].rstrip(".") + "."
 
 
 class Noun(NamedTuple):

@@ -17,14 +17,26 @@ from sqlalchemy import select
 from broadcaster.errors import RefusedError
 from broadcaster.flow.judgement import judgement
 from broadcaster.lang import Said
-from broadcaster.model import Approval, CampaignState, CarrierCard, CarrierCode, Order, Person, Role
+from broadcaster.model import (
+    Approval,
+    CampaignState,
+    CarrierCard,
+    CarrierCode,
+    DailyWindow,
+    Environment,
+    MessageClass,
+    Order,
+    Person,
+    Role,
+    UnknownPolicy,
+)
 from broadcaster.rules import approval as rule
 from broadcaster.rules import plan, windows
 from broadcaster.rules.lifecycle import Action, move
-from broadcaster.rules.order import order_from_json, order_to_json
+from broadcaster.rules.order import order_from_json, order_to_json, window_text
 from broadcaster.store.audience import Count
 from broadcaster.store.audit import Auditor
-from broadcaster.store.campaigns import Campaign, add_approval, approvals, change_campaign, find_campaign, insert_campaign
+from broadcaster.store.campaigns import Campaign, add_approval, approvals, change_campaign, find_campaign, insert_campaign, installed
 from broadcaster.store.engine import Store
 from broadcaster.store.rosters import Roster
 from broadcaster.store.schema import campaign as campaign_table
@@ -106,13 +118,48 @@ def draft(
     )
 
 
-def submit(store: Store, auditor: Auditor, made: Draft, *, submitter: Person, now: dt.datetime) -> Campaign:
+def check_order(order: Order, *, environment: Environment, hours: DailyWindow) -> None:
+    """Raise `RefusedError` when an order does not fit this installation.
+
+    It must be for the same `environment`; a live advisory warning must keep to the installation's sending `hours`; and its policy for
+    what nobody can know must be one that this version carries out.
+    """
+    if order.environment is not environment:
+        raise RefusedError(
+            Said(
+                f"Lệnh gửi ghi môi trường {order.environment}, hệ thống này là {environment}.",
+                f"The order is for {order.environment}, this installation is {environment}.",
+            ),
+            Said("Dùng đúng hệ thống, hoặc sửa campaign.environment.", "Use the other installation, or change campaign.environment."),
+        )
+    advisory = environment is Environment.LIVE and order.message_class is MessageClass.ADVISORY
+    if advisory and not windows.lies_within(order.window, hours):
+        raise RefusedError(
+            Said(
+                f"Khung giờ {window_text(order.window)} ra ngoài giờ được gửi {window_text(hours)}.",
+                f"The window {window_text(order.window)} exceeds the sending hours {window_text(hours)}.",
+            ),
+            Said("Sửa time.window trong tệp chiến dịch.", "Change time.window in the campaign file."),
+        )
+    if order.unknown_policy is not UnknownPolicy.AT_MOST_ONCE:
+        raise RefusedError(
+            Said(
+                f"Phiên bản này chưa gửi lại tin chưa rõ kết quả ({order.unknown_policy}).",
+                f"This version does not send again what is uncertain ({order.unknown_policy}).",
+            ),
+            Said('Ghi delivery.unknown_policy = "at-most-once".', 'Write delivery.unknown_policy = "at-most-once".'),
+        )
+
+
+def submit(store: Store, auditor: Auditor, made: Draft, *, submitter: Person, hours: DailyWindow, now: dt.datetime) -> Campaign:
     """Store the draft as a submitted campaign.
 
-    Raises `RefusedError` when the submitter may not, a campaign of that name exists, nobody would be reached, or the audience is
-    larger than the order allows.
+    Raises `RefusedError` when the submitter may not, the order does not fit the installation, a campaign of that name exists, nobody
+    would be reached, or the audience is larger than the order allows.
     """
     order = made.order
+    with store.read() as connection:
+        check_order(order, environment=Environment(installed(connection)["environment"]), hours=hours)
     if not submitter.roles & {Role.OPERATOR, Role.AUTHOR}:
         raise RefusedError(
             Said(f"{submitter.name} không có vai trò operator hoặc author.", f"{submitter.name} is neither operator nor author.")

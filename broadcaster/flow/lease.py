@@ -13,20 +13,23 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection
 
-from broadcaster.flow.judgement import judgement
+from broadcaster.errors import StoreError
+from broadcaster.flow.judgement import judgement, readable_order
 from broadcaster.lang import Said
-from broadcaster.model import CampaignState, Order, Person
+from broadcaster.model import CampaignState, Environment, Order, Person
 from broadcaster.rules import approval as rule
 from broadcaster.rules import windows
 from broadcaster.rules.lifecycle import Action, move
-from broadcaster.rules.order import order_from_json
 from broadcaster.store import messages
 from broadcaster.store.audit import Auditor
 from broadcaster.store.campaigns import Campaign, Lane, approvals, change_campaign, change_lane, find_campaign, lanes
 from broadcaster.store.messages import Leased
 from broadcaster.store.times import from_ms, to_ms
+from broadcaster.store.vault import Vault
 
 CACHED_JUDGEMENTS = 64
+LEASE_LIFE = dt.timedelta(minutes=5)
+"""What a lease has not got written by then is given back, so that no message waits in memory past its window or validity."""
 
 
 class Denied(Enum):
@@ -34,7 +37,7 @@ class Denied(Enum):
 
     NOTHING_DUE = "nothing is due"
     NOT_RUNNING = "the campaign or this carrier's part of it is not running"
-    CLOSED = "the window is closed"
+    CLOSED = "the window is closed, or closes too soon"
     OVER = "the deadline has passed"
     NOT_APPROVED = "what is stored is not what was signed"
 
@@ -47,47 +50,80 @@ class Grant(NamedTuple):
     campaign_id: int
     campaign: str
     text: str
+    parts: int
     sender: str
     valid_minutes: int
+    until: dt.datetime
+    """What is not written by then must be given back."""
+    overrides_refusals: bool
     messages: Sequence[Leased]
+    numbers: Sequence[int]
+    """The number of each message."""
 
 
 class Gate:
     """Give leases. `people` returns the register of those who may sign, as it stands now."""
 
-    def __init__(self, people: Callable[[], Mapping[str, Person]], auditor: Auditor, epoch: int) -> None:
+    def __init__(
+        self, people: Callable[[], Mapping[str, Person]], auditor: Auditor, vault: Vault, environment: Environment, epoch: int
+    ) -> None:
         self._people = people
         self.auditor = auditor
+        self._vault = vault
+        self._environment = environment
         self._epoch = epoch
         self._judged: dict[object, bool] = {}
 
     def take(self, connection: Connection, campaign: str, lane_id: int, limit: int, now: dt.datetime) -> Grant | Denied:
         """Lease up to `limit` messages of a lane: second tries that are due first, then the next that were never sent.
 
-        A campaign whose stored content is not covered by enough valid signatures is halted on the spot, with an audit entry.
+        A campaign whose stored content is not covered by enough valid signatures, or whose messages were tampered with, is halted on
+        the spot, with an audit entry.
         """
         found = find_campaign(connection, campaign)
         every = lanes(connection, found.id)
-        item = next(lane for lane in every if lane.id == lane_id)
-        if found.state is not CampaignState.RUNNING or found.started_ms is None or item.halted:
+        item = next((lane for lane in every if lane.id == lane_id), None)
+        if item is None or item.halted or found.state is not CampaignState.RUNNING or found.started_ms is None:
             return Denied.NOT_RUNNING
-        order = order_from_json(found.content["order"])
-        if not self._approved(connection, found, order, item, every):
-            self._halt(connection, found, now)
-            return Denied.NOT_APPROVED
+        order = readable_order(found)
+        if order is None or not self._approved(connection, found, order, item, every):
+            return self._halt(connection, found, now)
         match windows.sending_allowed(order, from_ms(found.started_ms), now):
             case "closed":
                 return Denied.CLOSED
             case "over":
                 return Denied.OVER
-        taken = self._lease(connection, item, limit, to_ms(now))
-        if taken is None:
-            return Denied.NOTHING_DUE
-        minutes = int((windows.validity_end(order, now) - now).total_seconds()) // 60
-        return Grant(taken[0], lane_id, found.id, found.name, item.body, order.sender, minutes, taken[1])
+        until = min(now + LEASE_LIFE, from_ms(found.started_ms) + dt.timedelta(hours=order.deadline_h))
+        minutes = _valid_minutes(order, now, until)
+        if minutes < 1:
+            return Denied.CLOSED
+        try:
+            with connection.begin_nested():
+                leased = self._lease(connection, item, limit, to_ms(now))
+                if leased is None:
+                    return Denied.NOTHING_DUE
+                numbers = self._vault.reveal([each.token for each in leased[1]])
+        except StoreError:
+            return self._halt(connection, found, now)
+        return Grant(
+            leased[0],
+            lane_id,
+            found.id,
+            found.name,
+            item.body,
+            item.parts,
+            order.sender,
+            minutes,
+            until,
+            order.override_refusals,
+            leased[1],
+            numbers,
+        )
 
     def _lease(self, connection: Connection, item: Lane, limit: int, now_ms: int) -> tuple[int, list[Leased]] | None:
         if due := messages.due_ids(connection, item.id, now_ms, limit):
+            if not item.first_id <= min(due) <= max(due) < item.end_id:
+                raise StoreError(Said("Một người bị loại đã thành người nhận.", "Somebody excluded was made a recipient."))
             return messages.open_list(connection, item.id, self._epoch, due, item.parts, now_ms)
         if item.next_position > item.messages:
             return None
@@ -102,6 +138,8 @@ class Gate:
             return False
         if sum(lane.messages for lane in every) > order.audience.max_recipients:
             return False
+        if order.environment is not self._environment or not started_in_time(found, order):
+            return False
         people = self._people()
         stored = rule.canonical(found.content), tuple((each.person, each.signature) for each in approvals(connection, found.id))
         key = (stored, found.submitted_by, frozenset(people.values()))
@@ -110,8 +148,26 @@ class Gate:
             self._judged = {**self._judged, key: verdict.ok} if len(self._judged) < CACHED_JUDGEMENTS else {key: verdict.ok}
         return self._judged[key]
 
-    def _halt(self, connection: Connection, found: Campaign, now: dt.datetime) -> None:
+    def _halt(self, connection: Connection, found: Campaign, now: dt.datetime) -> Denied:
         reason = Said("nội dung lưu trữ khác nội dung đã ký", "what is stored is not what was signed")
         state = move(found.state, Action.HALT)
         change_campaign(connection, found.id, state, reason=str(reason), finished_ms=to_ms(now))
         self.auditor.record(connection, Action.HALT, found.name, {"reason": reason.en})
+        return Denied.NOT_APPROVED
+
+
+def started_in_time(found: Campaign, order: Order) -> bool:
+    """Tell whether the campaign was planned for the signed start, if there is one, and started in the time its approvals name."""
+    if found.planned_ms is None or found.started_ms is None:
+        return False
+    planned = from_ms(found.planned_ms)
+    if order.start and abs(planned - order.start) > dt.timedelta(hours=order.start_within_h):
+        return False
+    return not windows.start_is_void(order, planned, from_ms(found.started_ms))
+
+
+def _valid_minutes(order: Order, now: dt.datetime, until: dt.datetime) -> int:
+    """Return how long the carrier may try a message written at `until` or sooner, so that no phone rings after the window."""
+    closes = windows.closes_at(order.window, now)
+    minutes = order.validity_h * 60
+    return minutes if closes is None else min(minutes, (closes - until) // dt.timedelta(minutes=1))

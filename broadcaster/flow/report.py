@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
 from itertools import accumulate
 
 from sqlalchemy import Connection
@@ -60,6 +61,7 @@ def review(
         its_lanes = lanes(connection, found.id)
         rows = figures.summary_rows(connection, its_lanes)
         split = tally(rows)
+        traffic = [figures.traffic(connection, item) for item in its_lanes]
         from_at, to_at = _duration(found, now)
         entries = list(audit.entries(connection))
         return Review(
@@ -69,9 +71,12 @@ def review(
                 Signature(item.person, *_office(people.get(item.person)), item.signed_at) for item in approvals(connection, found.id)
             ),
             rows=tuple(rows),
-            carriers=tuple(_carrier(connection, found, item, split, cards.get(item.carrier)) for item in its_lanes),
+            carriers=tuple(
+                _carrier(connection, found, item, counts, split, cards.get(item.carrier))
+                for item, counts in zip(its_lanes, traffic, strict=True)
+            ),
             areas=_areas(split, areas),
-            curve=_curve(connection, its_lanes),
+            curve=_curve(connection, its_lanes, traffic),
             replies=tuple(
                 ReplyCount(CarrierCode(carrier), kind, texts)
                 for (carrier, kind), texts in sorted(replies_between(connection, from_at, to_at).items())
@@ -132,8 +137,9 @@ def _event(entry: audit.Entry) -> ControlEvent:
     )
 
 
-def _carrier(connection: Connection, found: Campaign, lane: Lane, split: Tally, card: CarrierCard | None) -> CarrierFigures:
-    counts = figures.traffic(connection, lane)
+def _carrier(
+    connection: Connection, found: Campaign, lane: Lane, counts: figures.Traffic, split: Tally, card: CarrierCard | None
+) -> CarrierFigures:
     endings = figures.endings(connection, lane)
     written = counts.seconds.total()
     ceilings: list[int | None] = [card.tps if card else None, found.content["order"]["max_tps"].get(lane.carrier)]
@@ -181,27 +187,28 @@ def _areas(split: Tally, areas: Iterable[Area]) -> tuple[AreaFigures, ...]:
     return tuple(figures_of(code, totals) for code, totals in sorted(split.per_area.items(), key=lambda item: item[0] or "~"))
 
 
-def _curve(connection: Connection, its_lanes: Sequence[Lane]) -> Curve:
+def _curve(connection: Connection, its_lanes: Sequence[Lane], traffic: Sequence[figures.Traffic]) -> Curve:
     """Count by steps from the first message until a while after the last; later receipts fall into the last step."""
-    traffic = figures.span(connection, its_lanes)
-    if traffic is None:
+    spans = [counts.span for counts in traffic if counts.span is not None]
+    if not spans:
         return Curve(1, None)
-    tail_ms = max(traffic.last_sent_ms - traffic.first_ms, _SHORTEST_TAIL_MS)
-    shown_ms = min(traffic.last_ms, traffic.last_sent_ms + tail_ms) - traffic.first_ms
+    span = reduce(figures.Span.joined, spans)
+    tail_ms = max(span.last_sent_ms - span.first_ms, _SHORTEST_TAIL_MS)
+    shown_ms = min(span.last_ms, span.last_sent_ms + tail_ms) - span.first_ms
     fitting = (step for step in _STEP_CHOICES_S if shown_ms < step * 1000 * CURVE_STEPS)
     step_ms = 1000 * next(fitting, -(-shown_ms // (CURVE_STEPS * 1000)))
     last = shown_ms // step_ms
     total = figures.Steps()
     for lane in its_lanes:
-        counts = figures.steps(connection, lane, traffic.first_ms, step_ms)
+        counts = figures.steps(connection, lane, span.first_ms, step_ms)
         total.sent.update(counts.sent)
         total.accepted.update(counts.accepted)
         total.confirmed.update(counts.confirmed)
     later = sum(messages for step, messages in total.confirmed.items() if step > last)
     sums = [_running(counter, last) for counter in (total.sent, total.accepted, total.confirmed)]
-    ends = (from_ms(traffic.first_ms + step_ms * (step + 1)) for step in range(last + 1))
+    ends = (from_ms(span.first_ms + step_ms * (step + 1)) for step in range(last + 1))
     points = tuple(CurvePoint(*values) for values in zip(ends, *sums, strict=True))
-    return Curve(step_ms // 1000, from_ms(traffic.first_ms), points, later)
+    return Curve(step_ms // 1000, from_ms(span.first_ms), points, later)
 
 
 def _running(counter: Mapping[int, int], last: int) -> list[int]:

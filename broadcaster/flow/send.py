@@ -2,7 +2,7 @@
 
 A `Sender` lives on the event loop. It holds at most two windows of open messages: it asks for the next lease while the last one is
 still under way, writes what window and rate allow, and hands outcomes to the store's writer in batches. A message counts as open
-until its outcomes are durable. Once its first part is written the others follow, whatever happens: half a warning is worse than none.
+until its outcomes are durable. Once the carrier has its first part the others follow: half a warning is worse than none.
 """
 
 from __future__ import annotations
@@ -12,98 +12,38 @@ import datetime as dt
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import structlog
 from sqlalchemy import Connection
 
 from broadcaster.errors import BroadcasterError
-from broadcaster.flow.lease import Denied, Gate, Grant
+from broadcaster.flow.lease import Denied, Gate
+from broadcaster.flow.outcomes import STORE_RETRY_S, Outcomes
+from broadcaster.flow.underway import Flight, Job, Lease, Link, Message, Ready
 from broadcaster.model import CarrierCard, State
 from broadcaster.rules.retry import CodeWatch, Kind, after
 from broadcaster.rules.throttle import Limiter
 from broadcaster.rules.wire import submit_templates
+from broadcaster.smpp.errors import LocalProtocolError
 from broadcaster.smpp.receipt import normal_id
 from broadcaster.smpp.status import Verdict, describe, verdict
-from broadcaster.smpp.submit import SubmitTemplate
-from broadcaster.store import messages, receipts
 from broadcaster.store.campaigns import change_lane
 from broadcaster.store.messages import Outcome
-from broadcaster.store.vault import Vault
+from broadcaster.store.times import to_ms
 from broadcaster.store.writer import Writer
 
-START_HOLD_S = 1.001
+START_HOLD_NS = 1_001_000_000
 """No part is written sooner after a start: the former process may have used up this second's rate."""
+REBIND_HOLD_NS = 1_000_000_000
+"""Nothing is written on a session of which the carrier says that it is not bound, until the link has closed it (F56)."""
 IDLE_POLL_S = 1.0
-STORE_RETRY_S = 1.0
+STOP_TIMEOUT_S = 30.0
+"""How long a stopping sender tries to store its last outcomes; what is not stored then is uncertain at the next start."""
+
+_ACCEPTED = int(State.ACCEPTED)
 
 log = structlog.get_logger("send")
-
-
-class Link(Protocol):
-    """What a sender needs of link.client.Client."""
-
-    @property
-    def bound(self) -> bool: ...
-    @property
-    def room(self) -> int: ...
-    @property
-    def outstanding(self) -> int: ...
-    def submit(self, template: SubmitTemplate, destination: bytes, context: object, reference: int | None = None) -> None: ...
-    def flush(self) -> None: ...
-
-
-class Job(NamedTuple):
-    """One lane that may be sent now."""
-
-    lane_id: int
-    campaign: str
-    parts: int
-    tps: int | None
-    """The order's own ceiling for this carrier, if any."""
-    urgent: bool
-
-
-class _Lease:
-    __slots__ = ("id", "lane_id", "open", "templates")
-
-    def __init__(self, grant: Grant, templates: list[SubmitTemplate]) -> None:
-        self.id = grant.lease_id
-        self.lane_id = grant.lane_id
-        self.templates = templates
-        self.open = len(grant.messages)
-
-
-class _Message:
-    """One leased message under way.
-
-    `todo` lists (part, attempt) not yet written, `later` those left for another lease, `open_parts` counts those written and
-    unanswered.
-    """
-
-    __slots__ = ("begun", "destination", "id", "later", "lease", "open_parts", "refused", "todo", "token", "tries", "wait_s")
-
-    def __init__(
-        self, message_id: int, token: bytes, destination: bytes, todo: deque[tuple[int, int]], tries: int, lease: _Lease
-    ) -> None:
-        self.id = message_id
-        self.token = token
-        self.destination = destination
-        self.todo = todo
-        self.tries = tries
-        self.lease = lease
-        self.begun = False
-        self.open_parts = 0
-        self.refused = False
-        self.later: list[tuple[int, int]] = []
-        self.wait_s = 0
-
-
-class _Flight(NamedTuple):
-    message: _Message
-    part: int
-    attempt: int
-    sent_ns: int
 
 
 class Sender:
@@ -115,7 +55,6 @@ class Sender:
         link: Link,
         *,
         writer: Writer,
-        vault: Vault,
         gate: Gate,
         refused: set[bytes],
         now: Callable[[], dt.datetime],
@@ -124,29 +63,27 @@ class Sender:
         self.card = card
         self.link = link
         self._writer = writer
-        self._vault = vault
         self._gate = gate
         self._refused = refused
         self._now = now
         self._clock_ns = clock_ns
-        self._limiter = Limiter(card.tps)
-        self._limiter.hold(clock_ns() + int(START_HOLD_S * 1e9))
         self._tps = card.tps
+        self._limiter = self._new_limiter()
         self._watch = CodeWatch()
         self._jobs: dict[int, Job] = {}
-        self._asleep: dict[int, float] = {}
-        self._queue: deque[_Message] = deque()
-        self._leases: dict[int, _Lease] = {}
+        self._asleep: dict[int, int] = {}
+        self._halting: set[int] = set()
+        self._queue: deque[Message] = deque()
+        self._leases: dict[int, Lease] = {}
         self._open = 0
-        self._unsettled = 0
-        self._outcomes: list[Outcome] = []
-        self._deferred: list[tuple[int, int]] = []
-        self._closed: list[int] = []
+        self._outcomes = Outcomes(card.code, writer, now_ms=self._now_ms, durable=self._on_durable)
         self._leasing = False
-        self._settling = False
         self._stopping = False
         self._timer: asyncio.TimerHandle | None = None
         self.sent = 0
+
+    def _now_ms(self) -> int:
+        return to_ms(self._now())
 
     # -- what the service tells the sender
 
@@ -154,40 +91,52 @@ class Sender:
         """Replace the lanes that may be sent; messages not begun of any other lane are given back."""
         if jobs.keys() - self._jobs.keys():
             self._watch = CodeWatch()
-        self._jobs = dict(jobs)
+        self._jobs = {} if self._stopping else {lane_id: job for lane_id, job in jobs.items() if lane_id not in self._halting}
         self._asleep.clear()
         self._set_rate()
-        if any(not message.begun and message.lease.lane_id not in jobs for message in self._queue):
-            self._release(lambda message: message.lease.lane_id not in jobs)
+        self._release(lambda message: not message.begun and message.lease.lane_id not in self._jobs)
         self.pump()
 
     def _set_rate(self) -> None:
-        ceilings = [tps for tps in (self.card.tps, *(job.tps for job in self._jobs.values())) if tps is not None]
-        tps = min(ceilings, default=None)
+        tps = min((tps for tps in (self.card.tps, *(job.tps for job in self._jobs.values())) if tps is not None), default=None)
         if tps != self._tps:
             self._tps = tps
-            self._limiter = Limiter(tps)
-            self._limiter.hold(self._clock_ns() + int(START_HOLD_S * 1e9))
+            self._limiter = self._new_limiter()
 
-    async def stop(self) -> None:
-        """Take no more leases, give back what was not begun, and settle everything; the link must have been stopped before."""
-        self._stopping = True
-        if self._timer:
-            self._timer.cancel()
-        self._release(lambda _message: True)
-        while self._outcomes or self._closed or self._settling or self._leasing:
-            self._settle()
-            await asyncio.sleep(0.01)
+    def _new_limiter(self) -> Limiter:
+        limiter = Limiter(self._tps)
+        limiter.hold(self._clock_ns() + START_HOLD_NS)
+        return limiter
 
     def give_back(self, lane_ids: set[int]) -> None:
         """Give back what was not begun of these lanes."""
         self._release(lambda message: not message.begun and message.lease.lane_id in lane_ids)
-        self._settle()
+        self._outcomes.settle()
 
     def prepare_stop(self) -> None:
-        """Take no more leases and give back what was not begun, while the link still waits for answers."""
+        """Take no more leases and give back what was not begun, while the link still takes the rest of what was."""
         self._stopping = True
-        self._release(lambda message: not message.begun)
+        self.assign({})
+
+    async def finish(self, limit_s: float) -> None:
+        """Wait up to `limit_s` until the other parts of every message begun are written."""
+        until_ns = self._clock_ns() + int(limit_s * 1e9)
+        while self._queue and self.link.bound and self._clock_ns() < until_ns:
+            await asyncio.sleep(0.01)
+
+    async def stop(self) -> None:
+        """Give back what was not written and settle everything; the link must have been stopped before."""
+        self._stopping, self._jobs = True, {}
+        self._release(lambda _message: True)
+        until_ns = self._clock_ns() + int(STOP_TIMEOUT_S * 1e9)
+        while self._leasing or not self._outcomes.settled:
+            if self._clock_ns() >= until_ns:
+                log.error("not-settled", carrier=self.card.code, backlog=self._open)
+                break
+            self._outcomes.settle()
+            await asyncio.sleep(0.01)
+        if self._timer:
+            self._timer.cancel()
 
     @property
     def backlog(self) -> int:
@@ -210,47 +159,68 @@ class Sender:
         if self._open > size:
             return
         self._leasing = True
-        now = self._now()
-        future = self._writer.submit(lambda connection: self._gate.take(connection, job.campaign, job.lane_id, size, now))
-        future.add_done_callback(lambda done: self._leased(job, done))
+        self._writer.submit(lambda connection: self._take(connection, job, size)).add_done_callback(
+            lambda done: self._leased(job, done)
+        )
 
     def _next_job(self) -> Job | None:
-        moment = self._clock_ns() / 1e9
-        awake = [job for job in self._jobs.values() if self._asleep.get(job.lane_id, 0) <= moment]
+        now_ns = self._clock_ns()
+        awake = [job for job in self._jobs.values() if self._asleep.get(job.lane_id, 0) <= now_ns]
         return min(awake, key=lambda job: (not job.urgent, job.lane_id), default=None)
 
-    def _leased(self, job: Job, done: asyncio.Future[Grant | Denied]) -> None:
-        self._leasing = False
-        try:
-            grant = done.result()
-        except BroadcasterError as error:
-            log.warning("lease-failed", carrier=self.card.code, campaign=job.campaign, error=type(error).__name__)
-            self._asleep[job.lane_id] = self._clock_ns() / 1e9 + STORE_RETRY_S
-            self._arm(STORE_RETRY_S)
-            return
+    def _take(self, connection: Connection, job: Job, size: int) -> Ready | Denied:
+        """Lease, and prepare the parts, in one transaction (on the writer's thread): what cannot be written is not leased."""
+        grant = self._gate.take(connection, job.campaign, job.lane_id, size, self._now())
         if isinstance(grant, Denied):
-            if grant is Denied.NOT_APPROVED:
-                log.error("not-approved", carrier=self.card.code, campaign=job.campaign)
-            self._asleep[job.lane_id] = self._clock_ns() / 1e9 + IDLE_POLL_S
-        else:
-            self._accept(grant)
-        self.pump()
-
-    def _accept(self, grant: Grant) -> None:
+            return grant
         templates = submit_templates(
             grant.text, self.card, sender=grant.sender, campaign=grant.campaign_id, valid_minutes=grant.valid_minutes
         )
-        lease = _Lease(grant, templates)
+        if len(templates) != grant.parts:
+            raise LocalProtocolError(f"the carrier card makes {len(templates)} parts of the text, {grant.parts} were signed")
+        return Ready(grant, templates)
+
+    def _leased(self, job: Job, done: asyncio.Future[Ready | Denied]) -> None:
+        self._leasing = False
+        if error := done.exception():
+            self._not_leased(job, error)
+            return
+        found = done.result()
+        if isinstance(found, Denied):
+            if found is Denied.NOT_APPROVED:
+                log.error("not-approved", carrier=self.card.code, campaign=job.campaign)
+            self._sleep(job, IDLE_POLL_S)
+        else:
+            self._accept(found)
+            self._release(lambda message: not message.begun and message.lease.lane_id not in self._jobs)
+        self.pump()
+
+    def _not_leased(self, job: Job, error: BaseException) -> None:
+        log.error("lease-failed", carrier=self.card.code, campaign=job.campaign, error=type(error).__name__, reason=str(error))
+        if isinstance(error, BroadcasterError):
+            self._sleep(job, STORE_RETRY_S)
+        else:
+            self._halt([job], str(error))
+        self.pump()
+
+    def _sleep(self, job: Job, delay_s: float) -> None:
+        self._asleep[job.lane_id] = self._clock_ns() + int(delay_s * 1e9)
+
+    def _accept(self, ready: Ready) -> None:
+        lease = Lease(ready)
+        if not lease.open:
+            self._outcomes.close(lease.id)
+            return
         self._leases[lease.id] = lease
         self._open += lease.open
-        numbers = self._vault.reveal([leased.token for leased in grant.messages])
-        for leased, number in zip(grant.messages, numbers, strict=True):
-            destination = str(number).encode()
-            message = _Message(leased.id, leased.token, destination, deque(leased.parts), leased.tries, lease)
-            if leased.refuses:
-                self._end_unsent(message, State.SUPPRESSED, "opt-out")
-            else:
+        for leased, number in zip(ready.grant.messages, ready.grant.numbers, strict=True):
+            message = Message(leased, number, lease)
+            if leased.refuses and message.may_be_refused():
+                self._suppress(message)
+            elif message.todo:
                 self._queue.append(message)
+            else:
+                self._end(message)
 
     # -- writing
 
@@ -259,40 +229,44 @@ class Sender:
         if self._timer:
             self._timer.cancel()
             self._timer = None
+        self._expire()
         now_ns = self._clock_ns()
         permits = self._limiter.permits(now_ns, self.link.room) if self._queue else 0
-        if permits:
-            written = self._write(permits)
-            if written:
-                self._limiter.take(now_ns, written)
-                self.sent += written
-                self.link.flush()
+        if permits and (written := self._write(permits)):
+            self.sent += written
+            self.link.flush()
+            # Counted from after the write: no second of the wire's own clock then holds more than were permitted.
+            self._limiter.take(self._clock_ns(), written)
         self._lease_more()
-        self._settle()
-        if self._stopping:
-            return
+        self._outcomes.settle()
         if self._queue and self.link.room:
             self._arm(max(0.001, (self._limiter.next_ns(now_ns) - now_ns) / 1e9))
-        elif self._jobs:
+        elif self._queue or self._jobs:
             self._arm(IDLE_POLL_S)
+
+    def _expire(self) -> None:
+        """Give back what a lease did not get written in its time, begun or not: its window, validity or deadline may be over."""
+        if not self._queue:
+            return
+        now_ms = self._now_ms()
+        if any(lease.until_ms <= now_ms for lease in self._leases.values()):
+            self._release(lambda message: message.lease.until_ms <= now_ms)
 
     def _write(self, permits: int) -> int:
         queue, submit, refused = self._queue, self.link.submit, self._refused
-        sent_ns = time.time_ns()
+        sent_ns = self._now_ms() * 1_000_000
         written = 0
         while written < permits and queue:
             message = queue[0]
-            if not message.begun:
-                if message.token in refused:
-                    queue.popleft()
-                    self._end_unsent(message, State.SUPPRESSED, "opt-out")
-                    continue
-                message.begun = True
+            if message.token in refused and message.may_be_refused():
+                queue.popleft()
+                self._suppress(message)
+                continue
             part, attempt = message.todo.popleft()
             message.open_parts += 1
             if not message.todo:
                 queue.popleft()
-            submit(message.lease.templates[part - 1], message.destination, _Flight(message, part, attempt, sent_ns))
+            submit(message.lease.templates[part - 1], message.destination, Flight(message, part, attempt, sent_ns))
             written += 1
         return written
 
@@ -304,50 +278,60 @@ class Sender:
 
     def on_answer(self, answers: list[tuple[Any, int, str | None]]) -> None:
         """Take what the carrier answered: (flight, command status, message id)."""
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = self._now_ms()
         code, form = self.card.code, self.card.ids.response
-        append, watch = self._outcomes.append, self._watch
+        note, watch = self._outcomes.note, self._watch
+        again: list[Message] = []
         for flight, status, smsc_id in answers:
             message = flight.message
             message.open_parts -= 1
             if status == 0:
+                message.taken = True
                 found = normal_id(smsc_id, form) if smsc_id else None  # type: ignore[arg-type]
                 lease_id = message.lease.id
-                append(Outcome(message.id, flight.part, flight.attempt, lease_id, code, 30, 0, found, flight.sent_ns, now_ms, None))
+                note(Outcome(message.id, flight.part, flight.attempt, lease_id, code, _ACCEPTED, 0, found, flight.sent_ns, now_ms, None))
                 watch.note(0)
-            else:
-                self._judge(flight, status, now_ms)
+            elif self._judge(flight, status, now_ms):
+                again.append(message)
             if not message.open_parts and not message.todo:
                 self._end(message)
-        if watch.alarm() is not None:
-            self._halt_lanes(watch.alarm() or 0)
+        self._queue.extendleft(message for message in reversed(again) if message.todo)
+        if again:
+            self._release(lambda message: not message.begun and message.lease.lane_id not in self._jobs)
+        if (alarm := watch.alarm()) is not None:
+            self._watch = CodeWatch()
+            self._halt(list(self._jobs.values()), describe(alarm))
         self.pump()
 
-    def _judge(self, flight: _Flight, status: int, now_ms: int) -> None:
+    def _judge(self, flight: Flight, status: int, now_ms: int) -> bool:
+        """Note what a refusal means for the part and its message; True when the message must go back into the queue."""
         message = flight.message
         meaning = verdict(status, self.card.status_verdicts)
         step = after(meaning.value, message.tries + 1, self.card.retry_after_s)
         state = {Kind.ACCEPT: State.ACCEPTED, Kind.REFUSE: State.REFUSED}.get(step.kind, State.RETRY)
-        self._note(message, flight.part, flight.attempt, state, status=status, sent_ns=flight.sent_ns, now_ms=now_ms)
+        self._note(message, flight.part, flight.attempt, state, now_ms=now_ms, status=status, sent_ns=flight.sent_ns)
         if meaning is Verdict.THROTTLED:
             self._limiter.throttled(self._clock_ns(), self.card.throttle_pause_s)
             log.info("throttled", carrier=self.card.code, rate_tps=self._limiter.rate_tps(self._clock_ns()))
-        else:
+        elif meaning is Verdict.REBIND:
+            self._limiter.hold(self._clock_ns() + REBIND_HOLD_NS)
+        elif state is not State.ACCEPTED:
             self._watch.note(status)
-        if step.kind is Kind.RETRY_LINK and not message.refused:
-            message.todo.appendleft((flight.part, flight.attempt + 1))
-            if len(message.todo) == 1:
-                self._queue.appendleft(message)
-        elif state is State.RETRY:
-            message.later.append((flight.part, flight.attempt + 1))
-            message.wait_s = max(message.wait_s, step.wait_s)
+        if state is State.ACCEPTED:
+            message.taken = True
         elif step.kind is Kind.REFUSE:
             message.refused = True
             self._drop_rest(message, State.REFUSED, "other part refused")
+        elif step.kind is Kind.RETRY_LINK and not message.refused:
+            return message.put_back(flight.part, flight.attempt + 1)
+        else:
+            message.later.append((flight.part, flight.attempt + 1))
+            message.wait_s = max(message.wait_s, step.wait_s)
+        return False
 
     def _note(
         self,
-        message: _Message,
+        message: Message,
         part: int,
         attempt: int,
         state: State,
@@ -358,13 +342,30 @@ class Sender:
         reason: str | None = None,
     ) -> None:
         lease_id, code = message.lease.id, self.card.code
-        self._outcomes.append(Outcome(message.id, part, attempt, lease_id, code, int(state), status, None, sent_ns, now_ms, reason))
+        self._outcomes.note(Outcome(message.id, part, attempt, lease_id, code, int(state), status, None, sent_ns, now_ms, reason))
 
-    def _drop_rest(self, message: _Message, state: State, reason: str) -> None:
+    def on_unanswered(self, flights: list[Any], reason: str) -> None:
+        """Take the parts that were perhaps written and whose answer will not come any more: nobody can know what became of them."""
+        now_ms = self._now_ms()
+        log.warning("uncertain", carrier=self.card.code, parts=len(flights), reason=reason)
+        for flight in flights:
+            message = flight.message
+            message.open_parts -= 1
+            message.taken = True
+            self._note(
+                message, flight.part, flight.attempt, State.UNCERTAIN, now_ms=now_ms, sent_ns=flight.sent_ns, reason="no answer"
+            )
+            if not message.open_parts and not message.todo:
+                self._end(message)
+        self.pump()
+
+    # -- ends
+
+    def _drop_rest(self, message: Message, state: State, reason: str) -> None:
         """Give the parts not yet written an outcome without writing them."""
         if not message.todo:
             return
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = self._now_ms()
         for part, attempt in message.todo:
             self._note(message, part, attempt, state, now_ms=now_ms, reason=reason)
             if state is State.RETRY:
@@ -373,99 +374,64 @@ class Sender:
         if message in self._queue:
             self._queue.remove(message)
 
-    def on_unanswered(self, flights: list[Any], reason: str) -> None:
-        """Take the parts that were perhaps written and whose answer will not come any more: nobody can know what became of them."""
-        now_ms = time.time_ns() // 1_000_000
-        log.warning("uncertain", carrier=self.card.code, parts=len(flights), reason=reason)
-        for flight in flights:
-            message = flight.message
-            message.open_parts -= 1
-            self._note(
-                message, flight.part, flight.attempt, State.UNCERTAIN, now_ms=now_ms, sent_ns=flight.sent_ns, reason="no answer"
-            )
-            if not message.open_parts and not message.todo:
-                self._end(message)
-        self.pump()
-
-    def _end(self, message: _Message) -> None:
-        """All parts of this try have an outcome: the message leaves its lease."""
-        now_ms = time.time_ns() // 1_000_000
-        if message.refused:
-            for part, attempt in message.later:
-                self._note(message, part, attempt, State.REFUSED, now_ms=now_ms, reason="other part refused")
-        elif message.later:
-            self._deferred.append((now_ms + message.wait_s * 1000, message.id))
-        self._unsettled += 1
-        message.lease.open -= 1
-        if not message.lease.open:
-            self._closed.append(message.lease.id)
-            del self._leases[message.lease.id]
-
-    def _end_unsent(self, message: _Message, state: State, reason: str) -> None:
-        self._drop_rest(message, state, reason)
+    def _suppress(self, message: Message) -> None:
+        self._drop_rest(message, State.SUPPRESSED, "opt-out")
         self._end(message)
 
-    def _release(self, chosen: Callable[[_Message], bool]) -> None:
-        """Give chosen messages back without writing; what is missing of them goes into a later lease."""
-        kept: deque[_Message] = deque()
-        released = [message for message in self._queue if chosen(message) and (self._stopping or not message.begun)]
-        freed = set(map(id, released))
-        kept.extend(message for message in self._queue if id(message) not in freed)
-        self._queue = kept
+    def _release(self, chosen: Callable[[Message], bool]) -> None:
+        """Give chosen messages back; what was not written of them goes into a later lease."""
+        released = [message for message in self._queue if chosen(message)]
+        if not released:
+            return
+        gone = set(map(id, released))
+        self._queue = deque(message for message in self._queue if id(message) not in gone)
         for message in released:
             self._drop_rest(message, State.RETRY, "released")
             if not message.open_parts:
                 self._end(message)
 
-    def _halt_lanes(self, status: int) -> None:
-        """Too many refusals with one code: stop this carrier before it burns the audience (failures.md F53, F55)."""
-        reason = describe(status)
-        log.error("carrier-halted", carrier=self.card.code, reason=reason)
-        halted, self._jobs, self._watch = list(self._jobs.values()), {}, CodeWatch()
+    def _end(self, message: Message) -> None:
+        """All parts of this try have an outcome: the message leaves its lease."""
+        now_ms = self._now_ms()
+        not_before_ms = None
+        if message.refused:
+            for part, attempt in message.later:
+                self._note(message, part, attempt, State.REFUSED, now_ms=now_ms, reason="other part refused")
+        elif message.later:
+            not_before_ms = now_ms + message.wait_s * 1000
+        self._outcomes.end(message.id, not_before_ms=not_before_ms)
+        message.lease.open -= 1
+        if not message.lease.open:
+            self._outcomes.close(message.lease.id)
+            del self._leases[message.lease.id]
+
+    def _on_durable(self, ended: int) -> None:
+        self._open -= ended
+        self.pump()
+
+    def _halt(self, jobs: list[Job], reason: str) -> None:
+        """Stop lanes before they burn their audience (failures.md F53, F55); tried again until it is stored."""
+        if not jobs:
+            return
+        log.error("carrier-halted", carrier=self.card.code, reason=reason, lanes=len(jobs))
+        lane_ids = {job.lane_id for job in jobs}
+        self._halting |= lane_ids
+        self._jobs = {lane_id: job for lane_id, job in self._jobs.items() if lane_id not in lane_ids}
+        self._release(lambda message: not message.begun and message.lease.lane_id in lane_ids)
 
         def halt(connection: Connection) -> None:
-            for job in halted:
+            for job in jobs:
                 change_lane(connection, job.lane_id, halted=reason)
                 self._gate.auditor.record(connection, "carrier-halt", job.campaign, {"carrier": self.card.code, "reason": reason})
 
-        self._writer.submit(halt).add_done_callback(_note_failure)
-        self._release(lambda message: not message.begun)
-
-    # -- outcomes
-
-    def _settle(self) -> None:
-        """Hand what has gathered to the writer, one batch at a time; keep it and try again if the store fails."""
-        if self._settling or not (self._outcomes or self._closed):
-            return
-        outcomes, self._outcomes = self._outcomes, []
-        deferred, self._deferred = self._deferred, []
-        closed, self._closed = self._closed, []
-        ended, self._unsettled = self._unsettled, 0
-        now_ms = time.time_ns() // 1_000_000
-
-        def settle(connection: Connection) -> None:
-            messages.record_outcomes(connection, outcomes)
-            messages.defer(connection, deferred)
-            messages.close_leases(connection, closed, now_ms)
-            receipts.match_waiting(connection)
-
-        def settled(done: asyncio.Future[None]) -> None:
-            self._settling = False
+        def halted(done: asyncio.Future[None]) -> None:
             if error := done.exception():
-                log.error("outcomes-not-stored", carrier=self.card.code, error=type(error).__name__, parts=len(outcomes))
-                self._outcomes = outcomes + self._outcomes
-                self._deferred = deferred + self._deferred
-                self._closed = closed + self._closed
-                self._unsettled += ended
-                self._arm(STORE_RETRY_S)
-                return
-            self._open -= ended
-            self.pump()
+                log.error("halt-not-stored", carrier=self.card.code, error=type(error).__name__)
+                asyncio.get_running_loop().call_later(STORE_RETRY_S, store)
+            else:
+                self._halting -= lane_ids
 
-        self._settling = True
-        self._writer.submit(settle).add_done_callback(settled)
+        def store() -> None:
+            self._writer.submit(halt).add_done_callback(halted)
 
-
-def _note_failure(done: asyncio.Future[None]) -> None:
-    if error := done.exception():
-        log.error("not-stored", error=type(error).__name__)
+        store()

@@ -39,6 +39,13 @@ def is_open(window: DailyWindow, at: dt.datetime) -> bool:
     return opens <= at < closes
 
 
+def lies_within(window: DailyWindow, hours: DailyWindow) -> bool:
+    """Tell whether every instant of `window` is also inside `hours`."""
+    day = dt.date(2000, 1, 1)
+    (opens, closes), (earliest, latest) = _span(window, day), _span(hours, day)
+    return earliest <= opens and closes <= latest
+
+
 def closes_at(window: DailyWindow, at: dt.datetime) -> dt.datetime | None:
     """Return when the window that is open, or opens next, closes; None for a window that never does."""
     if window.all_day:

@@ -23,7 +23,6 @@ from broadcaster.store.campaigns import installed
 from broadcaster.store.engine import Store, open_store
 from broadcaster.store.schema import installation
 from broadcaster.store.times import now_ms
-from broadcaster.store.upgrade import upgrade
 from broadcaster.store.vault import Vault, read_key_file, write_key_file
 
 AUDIT_KEY_FILE = "audit.key"
@@ -99,6 +98,8 @@ def initialise(folder: Path, environment: Environment, *, actor: str, resources:
     `resources` is where the templates and carrier cards to begin with are copied from. Raises `ConfigurationError` when the folder
     is not empty.
     """
+    from broadcaster.store.upgrade import upgrade
+
     if folder.exists() and any(folder.iterdir()):
         raise ConfigurationError(
             Said(f"{folder} đã có tệp; chỉ cài vào thư mục trống.", f"{folder} is not empty; an installation needs an empty folder.")
@@ -112,7 +113,8 @@ def initialise(folder: Path, environment: Environment, *, actor: str, resources:
     write_key_file(made[2])
     made[3].touch(mode=0o600)
     if resources is not None:
-        made += _copy(resources / "templates", folder / "templates")
+        cards = "carriers/rehearsal" if environment is Environment.REHEARSAL else "carriers"
+        made += _copy(resources / "templates", folder / "templates") + _copy(resources / cards, folder / "carriers")
     database = folder / "state" / DATABASE_FILE
     store = Store(f"sqlite:///{database}")
     upgrade(store)

@@ -57,8 +57,9 @@ _FOLD = text(
     "    SELECT s.message_id, s.part, max(s.state) AS state FROM scratch CROSS JOIN submission s WHERE s.message_id = scratch.id "
     "    GROUP BY s.message_id, s.part) AS best GROUP BY message_id) AS worst "
     "CROSS JOIN message m CROSS JOIN lane l "
-    "WHERE m.id = worst.message_id AND l.id = m.id >> :shift AND worst.parts = l.parts AND m.state <> worst.state"
-)
+    "WHERE m.id = worst.message_id AND l.id = m.id >> :shift AND worst.parts = l.parts AND m.state <> worst.state "
+    "AND m.state NOT IN (:cancelled, :lapsed)"
+).bindparams(cancelled=int(State.CANCELLED), lapsed=int(State.LAPSED))
 _MOVE = text(
     "UPDATE message SET state = (SELECT new_state FROM folded WHERE folded.id = message.id), not_before_ms = NULL "
     "WHERE id IN (SELECT id FROM folded)"
@@ -91,10 +92,10 @@ def open_range(
     lease_id = _open(connection, lane_id, epoch, base + first, base + last, None, now_ms)
     query = text(
         "SELECT m.id, m.token, o.token IS NOT NULL FROM message m LEFT JOIN opt_out o ON o.token = m.token "
-        "WHERE m.id BETWEEN :first AND :last ORDER BY m.id"
+        "WHERE m.id BETWEEN :first AND :last AND m.state = :ready ORDER BY m.id"
     )
     whole = tuple((part, 1) for part in range(1, parts + 1))
-    rows = connection.execute(query, {"first": base + first, "last": base + last})
+    rows = connection.execute(query, {"first": base + first, "last": base + last, "ready": int(State.READY)})
     return lease_id, [Leased(row[0], row[1], bool(row[2]), whole, 0) for row in rows]
 
 
@@ -155,7 +156,8 @@ def defer(connection: Connection, later: Sequence[tuple[int, int]]) -> None:
 def fold(connection: Connection, message_ids: set[int]) -> None:
     """Bring messages and tallies in line with their parts: a part is at its best attempt, a message at its worst part.
 
-    A message with a part not yet answered stays where it is.
+    A message with a part not yet answered stays where it is, and so does one that was closed unsent: a receipt for the part of it that
+    did go out opens it no more.
     """
     _scratch(connection, message_ids)
     connection.execute(text("DELETE FROM folded"))
@@ -194,15 +196,15 @@ def recover(connection: Connection, epoch: int, now_ms: int, limit: int) -> int:
     ids = json.loads(row.message_ids) if row.message_ids else range(row.first_id, row.last_id + 1)
     _scratch(connection, list(ids))
     best = {(found.message_id, found.part): (found.attempt, found.state) for found in connection.execute(_BEST)}
-    deferred = set(
-        connection.execute(
-            text("SELECT m.id FROM scratch CROSS JOIN message m WHERE m.id = scratch.id AND m.not_before_ms IS NOT NULL")
-        ).scalars()
+    given_back = text(
+        "SELECT m.id FROM scratch CROSS JOIN message m WHERE m.id = scratch.id "
+        "AND (m.not_before_ms IS NOT NULL OR m.state IN (:cancelled, :lapsed))"
     )
+    decided = set(connection.execute(given_back, {"cancelled": int(State.CANCELLED), "lapsed": int(State.LAPSED)}).scalars())
     lost = []
     settled: set[int] = set()
     for message_id in ids:
-        if message_id in deferred or len(settled) >= limit:
+        if message_id in decided or len(settled) >= limit:
             continue
         for part in range(1, parts + 1):
             attempt, state = best.get((message_id, part), (0, -1))

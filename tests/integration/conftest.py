@@ -141,7 +141,7 @@ class Rig:
         bodies = compose.bodies(self.order, template, here.cards(), reply_number="1234", alternative=None)
         audience = enlist.count(here.store, self.order, now)
         draft = admit.draft(self.order, bodies, audience.rosters, audience.counts, here.cards(), now)
-        admit.submit(here.store, here.auditor, draft, submitter=self.people["soan"], now=now)
+        admit.submit(here.store, here.auditor, draft, submitter=self.people["soan"], hours=here.settings.window, now=now)
         for name in ("duyet-1", "duyet-2", "truc"):
             verdict = admit.approve(
                 here.store, here.auditor, self.order.name, person=self.people[name], key=self.keys[name], people=self.people, now=now

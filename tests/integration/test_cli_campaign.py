@@ -127,8 +127,7 @@ def stocked(desk: Desk) -> Desk:
 
 def test_an_empty_installation_checks_itself(desk: Desk) -> None:
     said = desk("config", "check", "--json")
-    assert said.code == 5
-    assert json.loads(said.err)["problems"][0]["file"].endswith("carriers")
+    assert (said.code, said.document["carriers"]) == (0, 5)
     (desk.folder / "carriers" / "viettel.toml").write_text('name = "Viettel"\ntsp = 5\n', encoding="utf-8")
     (desk.folder / "templates" / "dien-tap.toml").write_text("version = 1\n", encoding="utf-8")
     (desk.folder / "vault.key").chmod(0o644)

@@ -41,21 +41,11 @@ def write_lane(store: Store, messages: int, parts: int = 1, *, carrier: str = "v
         return lanes(connection, campaign_id)[0]
 
 
-def states(connection: Connection) -> dict[int, int]:
-    """Return message id → state."""
-    return {row.id: row.state for row in connection.execute(text("SELECT id, state FROM message"))}
-
-
-def tallied(connection: Connection) -> dict[tuple[int, str, int, int], int]:
-    """Return the tally, without its zeros."""
-    rows = connection.execute(text("SELECT lane_id, area_code, state, exclusion, messages FROM tally WHERE messages <> 0"))
-    return {tuple(row)[:4]: row.messages for row in rows}
-
-
-def counted(connection: Connection) -> dict[tuple[int, str, int, int], int]:
-    """Return what the tally should say, counted from the messages."""
-    rows = connection.execute(text("SELECT id >> 32, area_code, state, exclusion, count(*) FROM message GROUP BY 1, 2, 3, 4"))
-    return {tuple(row)[:4]: row[4] for row in rows}
+def assert_tally_agrees(connection: Connection) -> None:
+    """Check that the tally says what counting the messages says, for every lane, commune, state and exclusion."""
+    kept = connection.execute(text("SELECT lane_id, area_code, state, exclusion, messages FROM tally WHERE messages <> 0"))
+    counted = connection.execute(text("SELECT id >> 32, area_code, state, exclusion, count(*) FROM message GROUP BY 1, 2, 3, 4"))
+    assert sorted(map(tuple, kept)) == sorted(map(tuple, counted))
 
 
 @pytest.fixture
@@ -66,3 +56,14 @@ def lane_of(store: Store) -> Callable[..., Lane]:
         return write_lane(store, messages, parts, **more)
 
     return write
+
+
+@pytest.fixture
+def lane_in() -> Callable[..., Lane]:
+    """`write_lane` in any database."""
+    return write_lane
+
+
+@pytest.fixture
+def tally_agrees() -> Callable[[Connection], None]:
+    return assert_tally_agrees

@@ -60,18 +60,15 @@ def test_sample_pages(sample_review: Review, live_review: Review, tmp_path: Path
 
 def test_page_needs_nothing_from_elsewhere(sample_review: Review) -> None:
     page = html.render(sample_review)
-    assert not re.search(
-        r"https?:|//[a-z]|\bsrc\s*=|\bhref\s*=|@import|url\((?!#)", page.split("</style>", 1)[0] + page.split("</style>", 1)[1]
-    )
+    assert re.findall(r"https?:|\bsrc\s*=|\bhref\s*=|@import|url\((?!#)|\bfetch\b|<(?:link|iframe|object|embed)", page) == []
 
 
 def test_english_page_has_no_vietnamese_headings(sample_review: Review, english: None) -> None:
     page = html.render(sample_review)
     assert '<html lang="en">' in page
-    assert re.findall(r"<h2>(.*?)</h2>", page)[0] == "From audience to confirmation"
-    assert not re.search(
-        "[ạảấầậắằặẹẻẽếềệỉịọỏốồộớờợụủứừựỳỵỷỹđ]", "".join(re.findall(r"<h[23]>.*?</h[23]>|<th.*?</th>", page)).split("Phường")[0][:2000]
-    )
+    headings = re.findall(r"<h[23]>(.*?)</h[23]>|<th[^>]*scope=\"col\">(.*?)</th>", page)
+    assert len(headings) > 20
+    assert [one for pair in headings for one in pair if not one.isascii()] == []
 
 
 def test_rehearsal_banner(sample_review: Review, live_review: Review) -> None:

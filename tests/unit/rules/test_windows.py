@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from broadcaster.model import Audience, DailyWindow, Environment, MessageClass, Order, UnknownPolicy, Variant
 from broadcaster.rules import windows
+from broadcaster.rules.order import parse_window
 
 DAY = DailyWindow(dt.time(7), dt.time(22))
 ALL_DAY = DailyWindow(dt.time(0), dt.time(0))
@@ -203,3 +204,18 @@ def test_validity_ends_within_the_window(window: DailyWindow, at: dt.datetime, v
 def test_nothing_has_a_validity_outside_the_window() -> None:
     with pytest.raises(ValueError, match="closed"):
         windows.validity_end(an_order(), vietnam("2026-11-23T22:00"))
+
+
+@pytest.mark.parametrize(
+    ("window", "hours", "inside"),
+    [
+        ("08:00-20:00", "07:00-22:00", True),
+        ("07:00-22:00", "07:00-22:00", True),
+        ("06:59-20:00", "07:00-22:00", False),
+        ("08:00-22:01", "07:00-22:00", False),
+        ("08:00-24:00", "07:00-22:00", False),
+        ("all-day", "07:00-22:00", False),
+    ],
+)
+def test_lies_within(window: str, hours: str, *, inside: bool) -> None:
+    assert windows.lies_within(parse_window(window), parse_window(hours)) is inside

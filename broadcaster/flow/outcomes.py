@@ -1,0 +1,87 @@
+"""Outcomes on their way to the store: gathered, made durable in batches, kept and tried again when the store fails."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+from sqlalchemy import Connection
+
+from broadcaster.model import CarrierCode
+from broadcaster.store import messages, receipts
+from broadcaster.store.messages import Outcome
+from broadcaster.store.writer import Writer
+
+STORE_RETRY_S = 1.0
+"""How long a failing store is left alone before it is asked again."""
+
+log = structlog.get_logger("send")
+
+
+class Outcomes:
+    """Collect what became of one carrier account's parts; `durable` is called with the number of messages whose end is stored."""
+
+    def __init__(self, carrier: CarrierCode, writer: Writer, *, now_ms: Callable[[], int], durable: Callable[[int], None]) -> None:
+        self._carrier = carrier
+        self._writer = writer
+        self._now_ms = now_ms
+        self._durable = durable
+        self._noted: list[Outcome] = []
+        self._deferred: list[tuple[int, int]] = []
+        self._closed: list[int] = []
+        self._ended = 0
+        self._busy = False
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing waits to be stored."""
+        return not (self._busy or self._noted or self._closed or self._ended)
+
+    def note(self, outcome: Outcome) -> None:
+        self._noted.append(outcome)
+
+    def end(self, message_id: int, *, not_before_ms: int | None) -> None:
+        """Note that a message leaves its lease, for good or until `not_before_ms`."""
+        self._ended += 1
+        if not_before_ms is not None:
+            self._deferred.append((not_before_ms, message_id))
+
+    def close(self, lease_id: int) -> None:
+        """Note that no message of the lease is left open."""
+        self._closed.append(lease_id)
+
+    def settle(self) -> None:
+        """Hand what has gathered to the writer, one batch at a time."""
+        if self._busy or self.settled:
+            return
+        outcomes, deferred, closed, ended = self._noted, self._deferred, self._closed, self._ended
+        self._noted, self._deferred, self._closed, self._ended = [], [], [], 0
+        now_ms = self._now_ms()
+
+        def store(connection: Connection) -> None:
+            messages.record_outcomes(connection, outcomes)
+            messages.defer(connection, deferred)
+            messages.close_leases(connection, closed, now_ms)
+            if outcomes:
+                receipts.match_waiting(connection)
+
+        def stored(done: asyncio.Future[None]) -> None:
+            error = done.exception()
+            if error is None:
+                self._busy = False
+                self._durable(ended)
+                return
+            log.error("outcomes-not-stored", carrier=self._carrier, error=type(error).__name__, reason=str(error), parts=len(outcomes))
+            self._noted = outcomes + self._noted
+            self._deferred = deferred + self._deferred
+            self._closed = closed + self._closed
+            self._ended += ended
+            asyncio.get_running_loop().call_later(STORE_RETRY_S, self._again)
+
+        self._busy = True
+        self._writer.submit(store).add_done_callback(stored)
+
+    def _again(self) -> None:
+        self._busy = False
+        self.settle()

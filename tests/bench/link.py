@@ -1,0 +1,105 @@
+"""Measure the SMPP link alone against three other Python clients, in one run on one machine.
+
+`make bench` runs it. Every client talks over the loopback to the sink of `sink.c`, built here, in a process of its own. What is
+counted are whole round trips: submit_sm, its response, the receipt by deliver_sm, and its response. The sink's clock decides, from
+the first submit_sm's arrival to the last deliver_sm_resp's, so that no client's start or end is counted. The asyncio clients run on
+asyncio's own event loop; smpplib, which has none, reads its socket.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final, NamedTuple
+
+FOLDER: Final = Path(__file__).parent
+OURS: Final = "broadcaster"
+PEERS: Final = ("smpplib", "aiosmpplib", "smpp34")
+ROUNDS: Final = 3
+TIMEOUT_S: Final = 120
+LEAST_PER_SECOND: Final = 60_000
+LEAST_TIMES_BEST: Final = 15
+
+
+class Result(NamedTuple):
+    """One client's run."""
+
+    per_second: float
+    cpu_us: float
+
+
+def build_sink(folder: Path) -> Path:
+    sink = folder / "sink"
+    compiler = os.environ.get("CC") or shutil.which("cc") or sys.exit("a C compiler (cc) is needed")
+    subprocess.run([compiler, "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-o", sink, FOLDER / "sink.c"], check=True)
+    return sink
+
+
+def measure(sink: Path, name: str, count: int, window: int) -> Result:
+    """Run one client against a fresh sink. Raises AssertionError when not every message made its round trip."""
+    with subprocess.Popen([sink, str(count)], stdout=subprocess.PIPE, text=True) as serving:
+        assert serving.stdout is not None
+        try:
+            port = int(serving.stdout.readline())
+            words = [sys.executable, FOLDER / "link_clients.py", name, str(port), str(count), str(window)]
+            client = subprocess.Popen(words, cwd=FOLDER.parents[1])
+            submits, receipts, acknowledged, spent_ns = map(int, serving.stdout.readline().split())
+            _, status, usage = os.wait4(client.pid, 0)
+            client.returncode = os.waitstatus_to_exitcode(status)
+        finally:
+            serving.kill()
+    assert client.returncode == 0, f"{name} failed"
+    assert submits == receipts == acknowledged == count, f"{name}: {submits} submits, {receipts} receipts, {acknowledged} acknowledged"
+    return Result(count * 1e9 / spent_ns, (usage.ru_utime + usage.ru_stime) / count * 1e6)
+
+
+def median(results: list[Result]) -> Result:
+    return sorted(results)[len(results) // 2]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--count", type=int, default=200_000, help="messages of our client")
+    parser.add_argument("--peer-count", type=int, default=10_000, help="messages of each other client")
+    parser.add_argument("--window", type=int, default=1_000)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--only", choices=(OURS, *PEERS))
+    options = parser.parse_args()
+    names = [options.only] if options.only else [OURS, *PEERS]
+    results: dict[str, list[Result]] = {name: [] for name in names}
+    folder = Path(tempfile.mkdtemp(prefix="broadcaster-link-"))
+    try:
+        sink = build_sink(folder)
+        # Round by round, so that a noisy minute of the machine touches all clients alike.
+        for _ in range(options.rounds):
+            for name in names:
+                count = options.count if name == OURS else options.peer_count
+                results[name].append(measure(sink, name, count, options.window))
+    finally:
+        shutil.rmtree(folder)
+    print_table(results, options.window)
+
+
+def print_table(results: dict[str, list[Result]], window: int) -> None:
+    medians = {name: median(of_one) for name, of_one in results.items()}
+    best = max((medians[name].per_second for name in PEERS if name in medians), default=None)
+    print(f"\nround trips (submit, response, receipt, its response), window {window}, medians of {len(next(iter(results.values())))}")
+    print(f"  {'client':<12} {'per second':>11} {'of the best other':>18} {'all runs':>30}")
+    for name, result in medians.items():
+        ratio = f"{result.per_second / best:.2f} x" if best else "-"
+        runs = " ".join(f"{one.per_second:,.0f}" for one in results[name])
+        print(f"  {name:<12} {result.per_second:>11,.0f} {ratio:>18} {runs:>30}")
+    if best and OURS in medians:
+        rate = medians[OURS].per_second
+        met = rate >= LEAST_PER_SECOND and rate >= LEAST_TIMES_BEST * best
+        print(f"  goal: {LEAST_PER_SECOND:,} per second and {LEAST_TIMES_BEST} x the best other: {'met' if met else 'not met'}")
+
+
+if __name__ == "__main__":
+    main()
