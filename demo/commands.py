@@ -56,12 +56,15 @@ class Commands:
         for number, handler in former.items():
             signal.signal(number, handler)
 
-    def run(self, *arguments: str, captured: bool = False, inside: bool = True) -> str:
+    def run(self, *arguments: str, captured: bool = False, inside: bool = True, shown: bool = True) -> str:
         """Run one command to its end and return what it printed if `captured`; `inside` the installation's folder.
+
+        One that only looks whether it is time to go on is not `shown`.
 
         Raises `StepFailedError` when it fails, or when a carrier or the service ends meanwhile.
         """
-        self._screen.command(arguments)
+        if shown:
+            self._screen.command(arguments)
         self._front = process = subprocess.Popen(
             [sys.executable, "-m", "broadcaster", *arguments],
             cwd=self._folder if inside else None,

@@ -25,6 +25,9 @@ ACTIVE_WITHIN_H: Final = 72
 
 TRUTH_FILE: Final = "truth.json"
 REFUSED_FILE: Final = "refused-before.txt"
+CALLERS_FILE: Final = "refused-by-phone.txt"
+"""Subscribers of the biggest carrier who ring up to refuse while the campaign is being sent."""
+_CALLERS_ONE_IN: Final = 500
 
 _DAY_S: Final = 86_400
 _STALE_DAYS: Final = (4, 10)
@@ -228,7 +231,7 @@ class _Export:
 
 
 def generate(folder: Path, subscribers: int, seed: int, observed_at: dt.datetime) -> Truth:
-    """Write inventories, exports, earlier refusals and `truth.json` into `folder` and return the truth.
+    """Write inventories, exports, earlier and later refusals and `truth.json` into `folder` and return the truth.
 
     `observed_at` is the moment of the exports: whole seconds, with a time zone. Exactly `subscribers` distinct valid numbers come
     out; rounding in the carriers' shares goes to the biggest.
@@ -249,6 +252,8 @@ def generate(folder: Path, subscribers: int, seed: int, observed_at: dt.datetime
         export.write(roster_path(folder, export.network.code))
     refused = [national for export in exports for national in export.refused]
     (folder / REFUSED_FILE).write_text("".join(f"0{national}\n" for national in refused), "utf-8")
+    callers = rng.sample(exports[0].lines, max(1, subscribers // _CALLERS_ONE_IN))
+    (folder / CALLERS_FILE).write_text("".join(line.split(",", 1)[0] + "\n" for line in callers), "utf-8")
     truth = _truth(exports, cell_counts, seed, subscribers, observed_at)
     (folder / TRUTH_FILE).write_text(json.dumps(asdict(truth), ensure_ascii=False, indent=2, sort_keys=True) + "\n", "utf-8")
     return truth

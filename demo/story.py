@@ -17,7 +17,7 @@ from broadcaster.lang import Lang, Said
 from broadcaster.link.ledger import read_ledger
 from demo import place
 from demo.commands import Commands, StepFailedError
-from demo.generate import NETWORKS, REFUSED_FILE, Truth, generate
+from demo.generate import CALLERS_FILE, NETWORKS, REFUSED_FILE, Truth, generate
 from demo.screen import Screen
 
 CARRIERS: Final = tuple(str(network.code) for network in NETWORKS)
@@ -216,6 +216,13 @@ def _schedule(demo: Demo) -> None:
     demo.commands.run("campaign", "schedule", place.ORDER, "--in", str(_START_IN_S), "--yes", "--expect-recipients", expected)
 
 
+def _refuse_in_the_middle(demo: Demo) -> None:
+    look = ("campaign", "status", place.ORDER, "--json")
+    while json.loads(demo.commands.run(*look, captured=True, shown=False))["state"] == "scheduled":
+        _pause()
+    demo.commands.run("optout", "add", "--file", f"data/{CALLERS_FILE}", "--evidence", "Diễn tập: gọi điện từ chối giữa chừng")
+
+
 def _watch(demo: Demo) -> None:
     demo.commands.run("campaign", "status", place.ORDER, "--watch")
 
@@ -344,6 +351,13 @@ STEPS: Final[tuple[tuple[Said, Callable[[Demo], None]], ...]] = (
             "Schedule the start in a few seconds; the operator must type the very number of recipients.",
         ),
         _schedule,
+    ),
+    (
+        Said(
+            "Đúng giờ, dịch vụ tự bắt đầu gửi; ngay lúc đó có người gọi điện từ chối: ai chưa được gửi thì không nhận nữa.",
+            "On time the service starts by itself; some ring up at once to refuse: who has not been sent to gets nothing.",
+        ),
+        _refuse_in_the_middle,
     ),
     (
         Said(
