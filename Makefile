@@ -10,7 +10,7 @@ LANG_UI ?= vi
 STATE ?= demo-state
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format bench lock clean
+.PHONY: help install demo test check format interop bench lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,7 +35,11 @@ check: $(STAMP) ## lint, types, layers, dependencies
 	$(BIN)/deptry .
 
 test: check ## the gates and every test
-	$(BIN)/python -m pytest -n auto -m "not bench"
+	$(BIN)/python -m pytest -n auto -m "not bench and not interop"
+
+interop: $(STAMP) ## our SMPP link against foreign ones: smpp34, smpplib, aiosmpplib, node-smpp, Kannel, tshark
+	sh tests/interop/install.sh
+	$(BIN)/python -m pytest -m "interop or not interop" tests/interop
 
 bench: $(STAMP) ## measurements, as ratios in one run
 	$(BIN)/python -m pytest -m bench -s tests/bench

@@ -285,6 +285,8 @@ class CarrierCard:
     receipt_timeout_h: int
     assumed: tuple[str, ...] = ()
     """Keys whose value is our assumption, not the carrier's word."""
+    test_numbers: tuple[Msisdn, ...] = field(default=(), repr=False)
+    """Phones of our own, registered with the carrier: the only ones `carrier check` may text."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,13 +15,16 @@ from pydantic import Field, field_validator, model_validator
 
 from broadcaster.errors import ConfigurationError, InvalidFileError, Problem
 from broadcaster.files.places import line_of
+from broadcaster.files.prefixes import read_plan
 from broadcaster.files.tomlfile import Table, load
 from broadcaster.lang import Said
-from broadcaster.model import CarrierCard, CarrierCode, Endpoint, Environment, IdRule, Secret
+from broadcaster.model import CarrierCard, CarrierCode, DropReason, Endpoint, Environment, IdRule, Msisdn, Secret
 from broadcaster.smpp.status import Verdict
 
 MAX_PASSWORD_OCTETS: Final = 8
 """SMPP 3.4 §5.2.2: nine octets with the closing NUL; longer ones would be cut silently by some libraries."""
+
+MOST_TEST_NUMBERS: Final = 10
 
 _CODE: Final = re.compile(r"[a-z][a-z0-9-]{0,30}", re.ASCII)
 _STATUS: Final = re.compile(r"0x[0-9A-Fa-f]{1,8}|[0-9]{1,10}", re.ASCII)
@@ -62,6 +65,7 @@ class _Card(Table):
     retry_after_s: Annotated[tuple[Annotated[int, Field(ge=1, le=86_400)], ...], Field(max_length=10)] = (60, 300, 900)
     status_verdicts: dict[str, Verdict] = Field(default_factory=dict)
     assumed: tuple[str, ...] = ()
+    test_numbers: Annotated[tuple[str, ...], Field(max_length=MOST_TEST_NUMBERS)] = ()
 
     @field_validator("tps", mode="before")
     @classmethod
@@ -89,6 +93,24 @@ class _Card(Table):
             names = ", ".join(unknown)
             raise ValueError(Said(vi=f"không phải khóa của thẻ: {names}", en=f"not keys of a card: {names}"))
         return assumed
+
+    @field_validator("test_numbers")
+    @classmethod
+    def _numbers(cls, numbers: tuple[str, ...]) -> tuple[str, ...]:
+        # The number itself is never shown; its place in the list is.
+        found = [read_plan().normalise(number) for number in numbers]
+        bad = [(place, number) for place, number in enumerate(found, 1) if isinstance(number, DropReason)]
+        if bad:
+            place, reason = bad[0]
+            raise ValueError(
+                Said(
+                    vi=f"số thứ {place} không phải số di động Việt Nam ({reason})",
+                    en=f"number {place} is not a Vietnamese mobile number ({reason})",
+                )
+            )
+        if len(set(found)) < len(found):
+            raise ValueError(Said(vi="có số bị lặp lại", en="a number is there twice"))
+        return tuple(str(number) for number in found)
 
     @model_validator(mode="after")
     def _together(self) -> Self:
@@ -154,6 +176,7 @@ def read_card(path: Path, env: Mapping[str, str]) -> CarrierCard:
         retry_after_s=card.retry_after_s,
         receipt_timeout_h=card.receipt_timeout_h,
         assumed=card.assumed,
+        test_numbers=tuple(Msisdn(int(number)) for number in card.test_numbers),
     )
 
 

@@ -15,7 +15,6 @@ from broadcaster.rules import approval as rule
 from broadcaster.rules.order import order_from_json
 from broadcaster.store.campaigns import Campaign, approvals
 
-
 _UNREADABLE = rule.Judgement((), (Said("nội dung lưu trữ không đọc được", "the stored content cannot be read"),), (), ok=False)
 
 

@@ -72,7 +72,9 @@ class Outcomes:
                 self._busy = False
                 self._durable(ended)
                 return
-            log.error("outcomes-not-stored", carrier=self._carrier, error=type(error).__name__, reason=str(error), parts=len(outcomes))
+            log.error(
+                "outcomes-not-stored", carrier=self._carrier, error=type(error).__name__, reason=str(error), parts=len(outcomes)
+            )
             self._noted = outcomes + self._noted
             self._deferred = deferred + self._deferred
             self._closed = closed + self._closed

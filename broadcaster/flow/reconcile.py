@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from sqlalchemy import Connection, select
 
+from broadcaster.flow.judgement import readable_order
 from broadcaster.flow.settle import FINAL
-from broadcaster.link.ledger import read_ledger
+from broadcaster.link.ledger import LedgerRow, read_ledger
 from broadcaster.model import CarrierCard, DropReason, State
 from broadcaster.rules.numbers import NumberPlan
 from broadcaster.rules.refusal import Kind, read_reply
 from broadcaster.rules.wire import cut
 from broadcaster.smpp.receipt import ReceiptState, normal_id
-from broadcaster.store.schema import LANE_SHIFT, lane, message, opt_out, submission
+from broadcaster.store.campaigns import campaigns, lanes
+from broadcaster.store.schema import LANE_SHIFT, lane, message, opt_out, receipt, submission
 from broadcaster.store.vault import Vault
 
 ROWS_AT_ONCE = 10_000
+REFUSAL_GRACE_NS = 2_000_000_000
 STAT = {"DELIVRD": "DELIVERED", "UNDELIV": "UNDELIVERABLE", "EXPIRED": "EXPIRED", "DELETED": "DELETED", "REJECTD": "REJECTED"}
 """The words of a text receipt (SMPP 3.4, appendix B) and the states they name."""
 
@@ -48,6 +51,8 @@ class Comparison(NamedTuple):
     """Receipts we acknowledged that do not show in our records, or show another outcome."""
     refusals_not_kept: int
     """Refusals we acknowledged that are not in force."""
+    sent_after_refusal: int
+    """First parts that reached the carrier later than two seconds after we had acknowledged the subscriber's refusal."""
 
 
 class _Ours(NamedTuple):
@@ -58,51 +63,83 @@ class _Ours(NamedTuple):
     written: bool
 
 
+class _Theirs:
+    """What the ledger holds, by number: answers by text, receipts by id, refusals that we acknowledged."""
+
+    def __init__(self, card: CarrierCard, plan: NumberPlan, texts: Collection[str], overriding: Collection[str]) -> None:
+        self._card = card
+        self._plan = plan
+        self._texts = texts
+        self._overriding = overriding
+        self.taken: dict[tuple[int, str], list[tuple[int, str | None]]] = {}
+        self.receipts: dict[tuple[int, str], list[tuple[str, bool]]] = {}
+        self.refusing: dict[int, int] = {}
+        self.totals: Counter[str] = Counter()
+
+    def note(self, row: LedgerRow) -> None:
+        self.totals[row.event] += 1
+        number = self._plan.normalise(row.dst)
+        if isinstance(number, DropReason):
+            self.totals["missing_here"] += 1
+        elif row.event == "submit":
+            self._note_submit(row, number)
+        elif row.event == "receipt" and row.id:
+            found = normal_id(row.id, self._card.ids.receipt)  # type: ignore[arg-type]
+            self.receipts.setdefault((number, found), []).append((row.stat or "", bool(row.acked)))
+        elif row.event == "mo" and row.acked:
+            match read_reply(row.text or "").kind:
+                case Kind.REFUSE:
+                    self.refusing.setdefault(number, row.t)
+                case Kind.ACCEPT:
+                    self.refusing.pop(number, None)
+
+    def _note_submit(self, row: LedgerRow, number: int) -> None:
+        sha = row.sha or ""
+        self.totals["unsigned"] += sha not in self._texts
+        if row.part == 1 and sha not in self._overriding:
+            self.totals["late"] += row.t > self.refusing.get(number, row.t) + REFUSAL_GRACE_NS
+        answer = (row.status or 0, normal_id(row.id, self._card.ids.response) if row.id else None)  # type: ignore[arg-type]
+        self.taken.setdefault((number, sha), []).append(answer)
+
+
 def compare(connection: Connection, card: CarrierCard, vault: Vault, plan: NumberPlan, ledger: Path) -> Comparison:
     """Compare everything we ever sent to this carrier with its ledger. Raises `InvalidFileError` for a damaged ledger."""
     signed = _signed_parts(connection, card)
-    texts = {sha for shas in signed.values() for sha in shas}
-    taken: dict[tuple[int, str], list[tuple[int, str | None]]] = {}
-    receipts: dict[tuple[int, str], list[tuple[str, bool]]] = {}
-    refusing: list[int] = []
-    totals: Counter[str] = Counter()
+    overriding = {sha for lane_id in _overriding(connection) for sha in signed.get(lane_id, [])}
+    theirs = _Theirs(card, plan, {sha for shas in signed.values() for sha in shas}, overriding)
     for row in read_ledger(ledger):
-        totals[row.event] += 1
-        number = plan.normalise(row.dst)
-        if isinstance(number, DropReason):
-            totals["missing_here"] += 1
-        elif row.event == "submit":
-            totals["unsigned"] += row.sha not in texts
-            answer = (row.status or 0, normal_id(row.id, card.ids.response) if row.id else None)  # type: ignore[arg-type]
-            taken.setdefault((number, row.sha or ""), []).append(answer)
-        elif row.event == "receipt" and row.id:
-            found = normal_id(row.id, card.ids.receipt)  # type: ignore[arg-type]
-            receipts.setdefault((number, found), []).append((row.stat or "", bool(row.acked)))
-        elif row.event == "mo" and row.acked and read_reply(row.text or "").kind is Kind.REFUSE:
-            refusing.append(number)
+        theirs.note(row)
+    taken, totals = theirs.taken, theirs.totals
     unknown: list[tuple[int, str]] = []
     for ours in _submissions(connection, card, vault, signed):
         if ours.smsc_id:
-            totals["receipts_not_kept"] += not _agrees(ours.state, receipts.pop((ours.key[0], ours.smsc_id), []))
+            totals["receipts_not_kept"] += not _agrees(ours.state, theirs.receipts.pop((ours.key[0], ours.smsc_id), []))
         if ours.status is not None:
             totals["missing_there"] += not _strike(taken, ours.key, (ours.status, ours.smsc_id))
         elif ours.written:
             unknown.append(ours.key)
     for key in unknown:
         totals["uncertain_taken" if taken.get(key) and _strike(taken, key, taken[key][0]) else "uncertain_not_taken"] += 1
-    totals["missing_here"] += sum(map(len, taken.values()))
     return Comparison(
-        totals["submit"],
-        totals["receipt"],
-        totals["mo"],
-        totals["missing_there"],
-        totals["missing_here"],
-        totals["unsigned"],
-        totals["uncertain_taken"],
-        totals["uncertain_not_taken"],
-        totals["receipts_not_kept"],
-        _not_in_force(connection, vault, refusing),
+        submits=totals["submit"],
+        receipts=totals["receipt"],
+        replies=totals["mo"],
+        missing_there=totals["missing_there"],
+        missing_here=totals["missing_here"] + sum(map(len, taken.values())),
+        unsigned=totals["unsigned"],
+        uncertain_taken=totals["uncertain_taken"],
+        uncertain_not_taken=totals["uncertain_not_taken"],
+        receipts_not_kept=totals["receipts_not_kept"] + _not_stored(connection, card, theirs.receipts),
+        refusals_not_kept=_not_in_force(connection, vault, list(theirs.refusing)),
+        sent_after_refusal=totals["late"],
     )
+
+
+def _overriding(connection: Connection) -> list[int]:
+    """Return the lanes of campaigns whose signed order goes to those who refused, too."""
+    orders = {item.id: readable_order(item) for item in campaigns(connection)}
+    override = {campaign_id for campaign_id, order in orders.items() if order is not None and order.override_refusals}
+    return [item.id for item in lanes(connection, *override)]
 
 
 def _signed_parts(connection: Connection, card: CarrierCard) -> dict[int, list[str]]:
@@ -117,7 +154,8 @@ def _submissions(connection: Connection, card: CarrierCard, vault: Vault, signed
     for rows in connection.execution_options(yield_per=ROWS_AT_ONCE).execute(query).partitions():
         numbers = vault.reveal([row.token for row in rows])
         for row, number in zip(rows, numbers, strict=True):
-            sha = signed[row.message_id >> LANE_SHIFT][row.part - 1]
+            shas = signed.get(row.message_id >> LANE_SHIFT, [])
+            sha = shas[row.part - 1] if 0 < row.part <= len(shas) else ""
             written = row.sent_ns is not None or row.state == State.UNCERTAIN
             yield _Ours((number, sha), row.state, row.status, row.smsc_id, written)
 
@@ -137,6 +175,17 @@ def _agrees(state: int, found: list[tuple[str, bool]]) -> bool:
     if any(acked for _, acked in finals):
         return state in {final for final, _ in finals}
     return state in {State.ACCEPTED, *(final for final, _ in finals)}
+
+
+def _not_stored(connection: Connection, card: CarrierCard, left: Mapping[tuple[int, str], list[tuple[str, bool]]]) -> int:
+    """Count acknowledged receipts without a submission of theirs that are not in the inbox either."""
+    acknowledged = [smsc_id for (_, smsc_id), found in left.items() if any(acked for _, acked in found)]
+    missing = 0
+    for start in range(0, len(acknowledged), 500):
+        ids = set(acknowledged[start : start + 500])
+        query = select(receipt.c.smsc_id).where(receipt.c.carrier == card.code, receipt.c.smsc_id.in_(ids)).distinct()
+        missing += len(ids) - len(connection.execute(query).scalars().all())
+    return missing
 
 
 def _not_in_force(connection: Connection, vault: Vault, numbers: list[int]) -> int:

@@ -38,6 +38,7 @@ START_HOLD_NS = 1_001_000_000
 REBIND_HOLD_NS = 1_000_000_000
 """Nothing is written on a session of which the carrier says that it is not bound, until the link has closed it (F56)."""
 IDLE_POLL_S = 1.0
+POLL_S = 0.01
 STOP_TIMEOUT_S = 30.0
 """How long a stopping sender tries to store its last outcomes; what is not stored then is uncertain at the next start."""
 
@@ -120,21 +121,22 @@ class Sender:
 
     async def finish(self, limit_s: float) -> None:
         """Wait up to `limit_s` until the other parts of every message begun are written."""
-        until_ns = self._clock_ns() + int(limit_s * 1e9)
-        while self._queue and self.link.bound and self._clock_ns() < until_ns:
-            await asyncio.sleep(0.01)
+        for _ in range(int(limit_s / POLL_S)):
+            if not self._queue or not self.link.bound:
+                return
+            await asyncio.sleep(POLL_S)
 
     async def stop(self) -> None:
         """Give back what was not written and settle everything; the link must have been stopped before."""
         self._stopping, self._jobs = True, {}
         self._release(lambda _message: True)
-        until_ns = self._clock_ns() + int(STOP_TIMEOUT_S * 1e9)
-        while self._leasing or not self._outcomes.settled:
-            if self._clock_ns() >= until_ns:
-                log.error("not-settled", carrier=self.card.code, backlog=self._open)
-                break
+        for _ in range(int(STOP_TIMEOUT_S / POLL_S)):
             self._outcomes.settle()
-            await asyncio.sleep(0.01)
+            if not self._leasing and self._outcomes.settled:
+                break
+            await asyncio.sleep(POLL_S)
+        else:
+            log.error("not-settled", carrier=self.card.code, backlog=self._open)
         if self._timer:
             self._timer.cancel()
 
@@ -289,7 +291,11 @@ class Sender:
                 message.taken = True
                 found = normal_id(smsc_id, form) if smsc_id else None  # type: ignore[arg-type]
                 lease_id = message.lease.id
-                note(Outcome(message.id, flight.part, flight.attempt, lease_id, code, _ACCEPTED, 0, found, flight.sent_ns, now_ms, None))
+                note(
+                    Outcome(
+                        message.id, flight.part, flight.attempt, lease_id, code, _ACCEPTED, 0, found, flight.sent_ns, now_ms, None
+                    )
+                )
                 watch.note(0)
             elif self._judge(flight, status, now_ms):
                 again.append(message)

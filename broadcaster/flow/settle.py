@@ -38,6 +38,8 @@ FINAL: Final[Mapping[ReceiptState, State]] = MappingProxyType(
 )
 """What a receipt proves for good; the other states say only that the carrier still has the message, or nothing."""
 
+MOST_ERROR: Final = 16
+
 log = structlog.get_logger("settle")
 
 
@@ -84,8 +86,8 @@ class Inbox:
             return
         batch, self._waiting = self._waiting, []
         read = self._read(batch)
-        for item in read.refusals:
-            (self._refused.add if item.refuses else self._refused.discard)(item.token)
+        # A refusal counts at once; its withdrawal only when it is durable.
+        self._refused.update(item.token for item in read.refusals if item.refuses)
 
         def settle(connection: Connection) -> None:
             record_refusals(connection, read.refusals)
@@ -99,7 +101,12 @@ class Inbox:
             self._storing = False
             error = done.exception()
             if error:
-                log.error("receipts-not-stored", carrier=self._card.code, error=type(error).__name__, count=len(batch))
+                log.error(
+                    "receipts-not-stored", carrier=self._card.code, error=type(error).__name__, reason=str(error), count=len(batch)
+                )
+            else:
+                for item in read.refusals:
+                    (self._refused.add if item.refuses else self._refused.discard)(item.token)
             self._acknowledge(batch, STORE_FAILED if error else 0)
             self._store()
 
@@ -124,12 +131,12 @@ class Inbox:
             else:
                 state = FINAL.get(found.state)
                 smsc_id = normal_id(found.message_id, form)  # type: ignore[arg-type]
-                error = found.error[:16] if found.error else None
-                read.received.append(Received(code, smsc_id, token, found.state.name[:16], state, error, now_ms))
+                error = found.error[:MOST_ERROR] if found.error else None
+                read.received.append(Received(code, smsc_id, token, found.state.name, state, error, now_ms))
         return read
 
     def _read_message(self, body: DeliverSm | DataSm, token: bytes | None, now_ms: int, read: _Read) -> None:
-        said = content(body)
+        said = content(body).replace("\0", "")
         reply = read_reply(said)
         read.replies.append(Reply(self._card.code, token, reply.kind.value, said, now_ms))
         if token is not None and reply.kind in {Kind.REFUSE, Kind.ACCEPT}:

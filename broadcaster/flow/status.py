@@ -8,10 +8,9 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, select
 
-from broadcaster.flow.judgement import judgement
+from broadcaster.flow.judgement import judgement, readable_order
 from broadcaster.model import CarrierCard, CarrierCode, Person, State
 from broadcaster.rules.approval import Judgement
-from broadcaster.rules.order import order_from_json
 from broadcaster.rules.plan import predict
 from broadcaster.store.campaigns import Campaign, Lane, find_campaign, lanes
 from broadcaster.store.engine import Store
@@ -90,13 +89,15 @@ def _progress(
     for state, messages in connection.execute(select(tally.c.state, tally.c.messages).where(tally.c.lane_id == lane.id)):
         counted[State(state)] = counted.get(State(state), 0) + messages
     left = counted.get(State.READY, 0) + counted.get(State.RETRY, 0)
-    order = order_from_json(found.content["order"])
+    order = readable_order(found)
     card = cards.get(lane.carrier)
-    ceilings = [tps for tps in (card.tps if card else None, order.max_tps.get(lane.carrier)) if tps is not None]
-    limit = min(ceilings, default=None)
+    ordered = order.max_tps.get(lane.carrier) if order else None
+    limit = min((tps for tps in (card.tps if card else None, ordered) if tps is not None), default=None)
     row = rows.get(lane.carrier)
     fresh = row is not None and to_ms(now) - row.seen_ms < LINK_STALE_MS
-    finish = predict({lane.carrier: left * lane.parts}, {lane.carrier: limit}, order.window, now)[lane.carrier] if left else None
+    finish = None
+    if left and order:
+        finish = predict({lane.carrier: left * lane.parts}, {lane.carrier: limit}, order.window, now)[lane.carrier]
     return Progress(
         lane.carrier,
         row.state if row and fresh else "down",

@@ -62,11 +62,24 @@ class Lease:
 class Message:
     """One leased message under way.
 
-    `todo` lists (part, attempt) not yet written, in order; `later` those left for another lease; `open_parts` counts those written and
-    unanswered. `taken` says that a part written under this lease was or may have been accepted, `halved` that one was before.
+    `todo` lists (part, attempt) not yet written, in order; `later` those left for another lease; `open_parts` counts those written
+    and unanswered. `taken` says that a part written under this lease was or may have been accepted, `halved` that one was before.
     """
 
-    __slots__ = ("destination", "halved", "id", "later", "lease", "open_parts", "refused", "taken", "todo", "token", "tries", "wait_s")
+    __slots__ = (
+        "destination",
+        "halved",
+        "id",
+        "later",
+        "lease",
+        "open_parts",
+        "refused",
+        "taken",
+        "todo",
+        "token",
+        "tries",
+        "wait_s",
+    )
 
     def __init__(self, leased: Leased, number: int, lease: Lease) -> None:
         self.id = leased.id

@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection
 
-from broadcaster.errors import ConfigurationError
+from broadcaster.errors import BroadcasterError, ConfigurationError
 from broadcaster.files.prefixes import read_plan
 from broadcaster.flow.lease import Gate
 from broadcaster.flow.send import Sender
@@ -41,6 +41,8 @@ LOOK_S = 0.1
 BEAT_S = 1.0
 ORPHAN_SWEEP_S = 60.0
 RECOVER_ROWS = 1_000
+FINISH_S = 5.0
+"""How long a stopping service goes on writing the other parts of messages it has begun."""
 
 log = structlog.get_logger("service")
 
@@ -84,10 +86,18 @@ class _Line:
             on_state=self._on_state,
         )
         writer, vault, refused = service.writer, service.installation.vault, service.refused
-        self.sender = Sender(card, self.client, writer=writer, vault=vault, gate=service.gate, refused=refused, now=service.now)
+        self.sender = Sender(card, self.client, writer=writer, gate=service.gate, refused=refused, now=service.now)
         self.inbox = Inbox(
             card, writer=writer, vault=vault, plan=read_plan(), refused=refused, acknowledge=self.client.acknowledge_all
         )
+
+    async def run(self) -> None:
+        """Keep the link up; a fault of our own ends this link alone, and says so."""
+        try:
+            await self.client.run()
+        except Exception as error:  # noqa: BLE001  whatever it is, the other carriers go on
+            log.warning("link-failed", carrier=self.card.code, error=type(error).__name__)
+            self.state, self.reason, self.since_ms = LinkState.STOPPED, f"internal error: {type(error).__name__}", now_ms()
 
     def _on_state(self, state: LinkState, reason: str) -> None:
         self.state, self.reason, self.since_ms = state, reason, now_ms()
@@ -119,18 +129,20 @@ class Service:
 
     async def run(self) -> None:
         store = self.installation.store
+        asyncio.get_running_loop().set_exception_handler(_on_fault)
         self.writer = Writer(store)
         epoch = await self.writer.submit(self._begin)
-        self.gate = Gate(self.installation.people, self.installation.auditor, epoch)
+        here = self.installation
+        self.gate = Gate(here.people, here.auditor, here.vault, here.settings.environment, epoch)
         await self._recover(epoch)
         with store.read() as connection:
             self._refusal_id = newest_refusal_id(connection)
         self._lines = [_Line(card, self) for card in self._cards.values()]
-        self._alarm = Alarm(self._look)
+        self._alarm = Alarm(self._see)
         senders = {line.card.code: line.sender for line in self._lines}
         self._campaigns = Campaigns(self.installation, self.writer, senders, now=self.now, planned=self._alarm.plan)
         self._alarm.start()
-        links = [asyncio.create_task(line.client.run()) for line in self._lines]
+        links = [asyncio.create_task(line.run()) for line in self._lines]
         log.info("started", epoch=epoch, carriers=len(self._lines))
         try:
             with self._signals():
@@ -154,8 +166,7 @@ class Service:
     async def _live(self, changed: Callable[[], bool]) -> None:
         beat_at = sweep_at = 0.0
         while not self._stop.is_set():
-            if changed():
-                self._look()
+            self._see(changed)
             moment = time.monotonic()
             if moment >= beat_at:
                 beat_at = moment + BEAT_S
@@ -165,6 +176,14 @@ class Service:
                 self.writer.submit(receipts.match).add_done_callback(_note_failure)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), LOOK_S)
+
+    def _see(self, changed: Callable[[], bool] = lambda: True) -> None:
+        """Look, if anything has changed. A database or file that cannot be read now is looked at again; no lease is given on it."""
+        try:
+            if changed():
+                self._look()
+        except Exception as error:  # noqa: BLE001  whatever it is, what was leased goes on, and nothing more is leased unchecked
+            log.warning("look-failed", error=type(error).__name__, reason=str(error))
 
     def _look(self) -> None:
         with self.installation.store.read() as connection:
@@ -176,7 +195,7 @@ class Service:
     def _beat(self) -> None:
         rows = [line.row() for line in self._lines]
         self.writer.submit(lambda connection: put_links(connection, rows)).add_done_callback(_note_failure)
-        self._look()
+        self._see()
         self._campaigns.close_what_is_over()
         if self._until_idle and self._campaigns.idle and not any(line.sender.backlog for line in self._lines):
             self._stop.set()
@@ -200,16 +219,27 @@ class Service:
         self._alarm.stop()
         for line in self._lines:
             line.sender.prepare_stop()
+        await asyncio.gather(*(line.sender.finish(FINISH_S) for line in self._lines))
         await asyncio.gather(*(line.client.stop(line.card.response_timeout_s) for line in self._lines))
         await asyncio.gather(*links, return_exceptions=True)
         await asyncio.gather(*(line.sender.stop() for line in self._lines))
-        rows = [line.row() for line in self._lines]
-        await self.writer.submit(lambda connection: put_links(connection, rows))
-        auditor = self.installation.auditor
-        await self.writer.submit(lambda connection: auditor.record(connection, "service-stop", "service"))
+        try:
+            await self.writer.submit(self._sign_off)
+        except BroadcasterError as error:
+            log.warning("not-stored", error=type(error).__name__, reason=str(error))
         await self.writer.close()
         self.installation.store.close()
         log.info("stopped")
+
+    def _sign_off(self, connection: Connection) -> None:
+        put_links(connection, [line.row() for line in self._lines])
+        self.installation.auditor.record(connection, "service-stop", "service")
+
+
+def _on_fault(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what no callback caught: its kind alone, since messages may quote what must not be in a log."""
+    error = context.get("exception")
+    log.error("fault", error=type(error).__name__ if error else "", reason=str(context.get("message", "")).split(":")[0])
 
 
 def _note_failure(done: asyncio.Future[Any]) -> None:

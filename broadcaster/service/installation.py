@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sqlalchemy import insert
+from sqlalchemy.exc import NoResultFound
 
 from broadcaster.errors import ConfigurationError, StoreError
 from broadcaster.files.areas import read_areas
@@ -45,12 +46,17 @@ class Installation:
         return read_cards(self.settings.carriers_folder, os.environ, self.settings.environment)
 
     def people(self) -> Mapping[str, Person]:
-        """Return those who may sign, read anew whenever the file has changed."""
+        """Return those who may sign, read anew whenever the file has changed.
+
+        Raises `ConfigurationError` when it is missing, which says nothing about who may sign, or `InvalidFileError`.
+        """
         path = self.settings.people_file
         try:
             status = path.stat()
-        except FileNotFoundError:
-            return {}
+        except OSError as error:
+            raise ConfigurationError(
+                Said(f"Không đọc được danh sách người ký {path}.", f"The register of people {path} cannot be read.")
+            ) from error
         stamp = (status.st_mtime_ns, status.st_size)
         if self._people is None or self._people[0] != stamp:
             self._people = (stamp, read_people(path))
@@ -72,8 +78,14 @@ def open_installation(settings: Settings, *, actor: str, service: bool = False) 
     vault = Vault(read_key_file(settings.vault_key_file))
     audit_key = read_key_file(settings.vault_key_file.with_name(AUDIT_KEY_FILE))
     store = open_store(settings.database_url, service=service)
-    with store.read() as connection:
-        row = installed(connection)
+    try:
+        with store.read() as connection:
+            row = installed(connection)
+    except NoResultFound as error:
+        raise StoreError(
+            Said("Cơ sở dữ liệu này không thuộc hệ thống nào.", "This database belongs to no installation."),
+            Said("Tạo hệ thống mới bằng: broadcaster init", "Make a new installation with: broadcaster init"),
+        ) from error
     if row["vault_fingerprint"] != vault.fingerprint:
         raise ConfigurationError(
             Said(

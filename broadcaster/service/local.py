@@ -10,13 +10,15 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection
 
+from broadcaster.errors import BroadcasterError
 from broadcaster.flow import enlist
-from broadcaster.flow.send import Job, Sender
+from broadcaster.flow.judgement import readable_order
+from broadcaster.flow.send import Sender
+from broadcaster.flow.underway import Job
 from broadcaster.lang import Said
-from broadcaster.model import CampaignState, CarrierCode, MessageClass, State
+from broadcaster.model import CampaignState, CarrierCode, MessageClass, Order, State
 from broadcaster.rules import windows
 from broadcaster.rules.lifecycle import Action, move
-from broadcaster.rules.order import order_from_json
 from broadcaster.service.installation import Installation
 from broadcaster.store import messages
 from broadcaster.store.campaigns import Campaign, Lane, campaigns, change_campaign, find_campaign, lanes
@@ -31,7 +33,7 @@ log = structlog.get_logger("service")
 
 
 class Campaigns:
-    """Move campaigns along; `changed` is called with the planned starts whenever they may have changed."""
+    """Move campaigns along; `planned` is called with the planned starts whenever they may have changed."""
 
     def __init__(
         self,
@@ -42,7 +44,6 @@ class Campaigns:
         now: Callable[[], dt.datetime],
         planned: Callable[[Mapping[str, dt.datetime]], None],
     ) -> None:
-        self._installation = installation
         self._store = installation.store
         self._auditor = installation.auditor
         self._writer = writer
@@ -52,11 +53,16 @@ class Campaigns:
         self._assigned: dict[CarrierCode, dict[int, Job]] = {code: {} for code in senders}
         self._enlisting: dict[str, asyncio.Task[None]] = {}
         self._closing: asyncio.Task[None] | None = None
-        self.idle = False
-        """Whether nothing is scheduled, running or paused."""
+        self._live = True
+        self._unsettled = True
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is scheduled, running or paused, and what ended early is settled."""
+        return not self._live and not self._unsettled
 
     def look(self) -> None:
-        """Read the campaigns, start and expire what is due, and hand the running lanes to the senders."""
+        """Read the campaigns, start and expire what is due, and hand the running lanes to the senders. Raises `StoreError`."""
         now = self._now()
         with self._store.read() as connection:
             live = campaigns(connection, *LIVE)
@@ -67,10 +73,13 @@ class Campaigns:
         for item in scheduled:
             self._see_to(item, now)
         self._assign([(running[lane.campaign_id], lane) for lane in open_lanes])
-        self.idle = not live
+        self._live = bool(live)
 
     def _see_to(self, item: Campaign, now: dt.datetime) -> None:
-        order = order_from_json(item.content["order"])
+        order = readable_order(item)
+        if order is None:
+            self._halt(item, now)
+            return
         starts_at = from_ms(item.planned_ms or 0)
         if windows.start_is_void(order, starts_at, now):
             reason = Said("không bắt đầu được trong thời hạn đã ký", "it did not start within the signed time")
@@ -83,38 +92,46 @@ class Campaigns:
             self._move(item, Action.START, started_ms=to_ms(now), deadline_ms=to_ms(deadline))
 
     async def _enlist(self, item: Campaign) -> None:
+        """Write the messages out, unless the campaign is cancelled meanwhile: each step looks anew."""
         try:
             for step in enlist.steps(self._store, item):
-                await self._writer.submit(step)
+                if not await self._writer.submit(lambda connection, step=step: _while_scheduled(connection, item, step)):  # type: ignore[misc]
+                    return
             log.info("enlisted", campaign=item.name, recipients=item.recipients)
+        except BroadcasterError as error:
+            log.warning("not-enlisted", campaign=item.name, error=type(error).__name__, reason=str(error))
         finally:
             del self._enlisting[item.name]
-        self.look()
+
+    def _halt(self, item: Campaign, now: dt.datetime) -> None:
+        reason = Said("nội dung lưu trữ không đọc được", "what is stored cannot be read")
+        self._move(item, Action.HALT, reason=str(reason), finished_ms=to_ms(now))
 
     def _move(self, item: Campaign, action: Action, **values: Any) -> None:
-        def change(connection: Connection) -> None:
-            found = find_campaign(connection, item.name)
+        def change(connection: Connection) -> bool:
+            found = find_campaign(connection, str(item.id))
             if found.state is not item.state:
-                return
+                return False
             change_campaign(connection, item.id, move(found.state, action), **values)
             self._auditor.record(connection, action, item.name, {})
+            return True
 
-        def changed(done: asyncio.Future[None]) -> None:
+        def changed(done: asyncio.Future[bool]) -> None:
             if error := done.exception():
                 log.error("not-stored", campaign=item.name, action=action, error=type(error).__name__)
-            else:
+            elif done.result():
                 log.info("campaign", campaign=item.name, action=action)
-                self.look()
 
         self._writer.submit(change).add_done_callback(changed)
 
     def _assign(self, running: list[tuple[Campaign, Lane]]) -> None:
         jobs: dict[CarrierCode, dict[int, Job]] = {code: {} for code in self._senders}
         for campaign, lane in running:
-            if lane.carrier in jobs and not lane.halted:
-                order = campaign.content["order"]
-                urgent = order["message_class"] == MessageClass.URGENT
-                jobs[lane.carrier][lane.id] = Job(lane.id, campaign.name, lane.parts, order["max_tps"].get(lane.carrier), urgent)
+            order = readable_order(campaign)
+            if order is None:
+                self._halt(campaign, self._now())
+            elif lane.carrier in jobs and not lane.halted:
+                jobs[lane.carrier][lane.id] = _job(campaign, order, lane)
         for code, sender in self._senders.items():
             if jobs[code] != self._assigned[code]:
                 self._assigned[code] = jobs[code]
@@ -127,24 +144,32 @@ class Campaigns:
 
     async def _close(self) -> None:
         now = self._now()
-        with self._store.read() as connection:
-            items = campaigns(connection, CampaignState.RUNNING, CampaignState.PAUSED, *ENDED)
-            by_campaign = {item.id: lanes(connection, item.id) for item in items}
-            left = {item.id: sum(messages.open_count(connection, lane.id) for lane in by_campaign[item.id]) for item in items}
-        for item in items:
-            over = self._is_over(item, now)
-            if left[item.id] and (over or item.state in ENDED):
-                state = State.LAPSED if over and item.state not in ENDED else State.CANCELLED
-                await self._close_rest(item, by_campaign[item.id], state)
-            elif not left[item.id] and item.state not in ENDED and item.enlisted:
-                log.info("finished", campaign=item.name)
-                self._move(item, Action.FINISH, finished_ms=to_ms(now))
+        unsettled = False
+        try:
+            with self._store.read() as connection:
+                items = campaigns(connection, CampaignState.RUNNING, CampaignState.PAUSED, *ENDED)
+                by_campaign = {item.id: lanes(connection, item.id) for item in items}
+                left = {item.id: sum(messages.open_count(connection, lane.id) for lane in by_campaign[item.id]) for item in items}
+            for item in items:
+                over = self._is_over(item, now)
+                if left[item.id] and (over or item.state in ENDED):
+                    unsettled = True
+                    state = State.LAPSED if over and item.state not in ENDED else State.CANCELLED
+                    await self._close_rest(item, by_campaign[item.id], state)
+                elif not left[item.id] and item.state not in ENDED and item.enlisted:
+                    self._move(item, Action.FINISH, finished_ms=to_ms(now))
+            self._unsettled = unsettled
+        except BroadcasterError as error:
+            log.warning("not-closed", error=type(error).__name__, reason=str(error))
 
     @staticmethod
     def _is_over(item: Campaign, now: dt.datetime) -> bool:
-        if item.started_ms is None:
-            return False
-        return windows.sending_allowed(order_from_json(item.content["order"]), from_ms(item.started_ms), now) == "over"
+        order = readable_order(item)
+        return (
+            order is not None
+            and item.started_ms is not None
+            and windows.sending_allowed(order, from_ms(item.started_ms), now) == "over"
+        )
 
     async def _close_rest(self, item: Campaign, every: list[Lane], state: State) -> None:
         """Settle what will never be sent; what senders still hold is given back first and settled at the next look."""
@@ -160,3 +185,15 @@ class Campaigns:
 
                 if await self._writer.submit(close) <= 0:
                     break
+
+
+def _job(campaign: Campaign, order: Order, lane: Lane) -> Job:
+    return Job(lane.id, campaign.name, lane.parts, order.max_tps.get(lane.carrier), order.message_class is MessageClass.URGENT)
+
+
+def _while_scheduled(connection: Connection, item: Campaign, step: Callable[[Connection], None]) -> bool:
+    """Take one step of enlisting if the campaign still waits to start."""
+    if find_campaign(connection, str(item.id)).state is not CampaignState.SCHEDULED:
+        return False
+    step(connection)
+    return True

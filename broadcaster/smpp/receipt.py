@@ -114,6 +114,7 @@ _DATES: Final = frozenset({3, 4})
 _DATE_FORMS: Final = {10: ("%y%m%d%H%M",), 12: ("%y%m%d%H%M%S", "%Y%m%d%H%M"), 14: ("%Y%m%d%H%M%S",)}
 _ISO_FORMS: Final = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y/%m/%d %H:%M:%S")
 _UNIX_SCALES: Final = {10: 1, 13: 1000}
+_MOST_ID_CHARACTERS: Final = 80
 _HEX_ID: Final = re.compile(r"(?:0x)?[0-9a-f]{1,64}")
 
 
@@ -177,12 +178,12 @@ def normal_id(raw: str, form: IdForm = "raw") -> str:
     """Bring the spellings of one message id together (F02).
 
     NULs, blanks, leading zeros and case go; hexadecimal and decimal meet in decimal digits. An id that is not of its carrier's usual
-    form is treated as raw.
+    form is treated as raw, and cut at 80 characters: SMPP allows 64 octets, whose hexadecimal makes 78 decimal digits.
     """
     plain = raw.strip(_EDGES).casefold()
     if form == "hex" and _HEX_ID.fullmatch(plain):
         return str(int(plain, 16))
-    return plain.lstrip("0") or plain[:1]
+    return (plain.lstrip("0") or plain[:1])[:_MOST_ID_CHARACTERS]
 
 
 def format_receipt(

@@ -90,11 +90,11 @@ def print_table(results: dict[str, list[Result]], window: int) -> None:
     medians = {name: median(of_one) for name, of_one in results.items()}
     best = max((medians[name].per_second for name in PEERS if name in medians), default=None)
     print(f"\nround trips (submit, response, receipt, its response), window {window}, medians of {len(next(iter(results.values())))}")
-    print(f"  {'client':<12} {'per second':>11} {'of the best other':>18} {'all runs':>30}")
+    print(f"  {'client':<12} {'per second':>11} {'of the best other':>18} {'CPU each':>10} {'all runs':>30}")
     for name, result in medians.items():
         ratio = f"{result.per_second / best:.2f} x" if best else "-"
         runs = " ".join(f"{one.per_second:,.0f}" for one in results[name])
-        print(f"  {name:<12} {result.per_second:>11,.0f} {ratio:>18} {runs:>30}")
+        print(f"  {name:<12} {result.per_second:>11,.0f} {ratio:>18} {result.cpu_us:>7.1f} µs {runs:>30}")
     if best and OURS in medians:
         rate = medians[OURS].per_second
         met = rate >= LEAST_PER_SECOND and rate >= LEAST_TIMES_BEST * best

@@ -52,7 +52,7 @@ async def ours(port: int, count: int, window: int) -> None:
     done = asyncio.Event()
 
     def fill() -> None:
-        for index, _ in zip(following, range(client.room), strict=False):
+        for _, index in zip(range(client.room), following, strict=False):
             client.submit(template, destinations[index], index)
         client.flush()
 

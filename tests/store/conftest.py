@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable
 
@@ -67,3 +68,9 @@ def lane_in() -> Callable[..., Lane]:
 @pytest.fixture
 def tally_agrees() -> Callable[[Connection], None]:
     return assert_tally_agrees
+
+
+@pytest.fixture
+def names() -> itertools.count[int]:
+    """Numbers for databases of one test."""
+    return itertools.count()

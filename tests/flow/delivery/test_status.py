@@ -1,0 +1,85 @@
+"""Where a campaign stands, as an operator sees it: every message in one place, and why a carrier does not send."""
+
+from __future__ import annotations
+
+from broadcaster.flow.status import status
+from broadcaster.model import CampaignState, DailyWindow
+from broadcaster.store.links import LinkRow, put_links
+from broadcaster.store.times import to_ms
+from datetime import time
+
+
+def look(field):
+    return status(field.store, "dien-tap", cards={"viettel": field.card}, people=field.people, now=field.clock.now())
+
+
+def put_link(field, state: str, reason: str = "", *, age_ms: int = 0) -> None:
+    seen_ms = to_ms(field.clock.now()) - age_ms
+    with field.store.write() as connection:
+        put_links(connection, [LinkRow("viettel", state, reason, seen_ms, seen_ms, 12.5, 3)])
+
+
+def test_every_message_is_in_one_place(field):
+    field.warn(12, card={"window": 4})
+
+    async def scene(stage):
+        await stage.answer(0, 0x0B, 0x14, 0)
+        field.refused.add(field.token(12))
+        stage.link.lose()
+        await stage.calm()
+
+    field.play(scene)
+    (found,) = look(field).carriers
+    assert (found.messages, found.accepted, found.refused, found.uncertain, found.suppressed) == (12, 2, 1, 4, 0)
+    assert found.left == 5
+    assert found.sent == 2 + 1 + 4
+    assert found.sent + found.suppressed + found.closed + found.left + found.excluded == found.messages
+
+
+def test_a_link_that_was_not_heard_of_lately_is_down(field):
+    field.warn(3)
+    assert look(field).carriers[0].link == "down"
+    put_link(field, "refused", "RINVPASWD", age_ms=4_000)
+    (found,) = look(field).carriers
+    assert (found.link, found.reason, found.rate_tps) == ("refused", "RINVPASWD", 12.5)
+    put_link(field, "bound", age_ms=6_000)
+    (found,) = look(field).carriers
+    assert (found.link, found.reason, found.rate_tps) == ("down", "", 0.0)
+
+
+def test_the_end_is_predicted_from_the_lower_of_both_limits(field):
+    field.warn(980, card={"tps": 500}, max_tps={"viettel": 10})
+    (found,) = look(field).carriers
+    assert found.limit_tps == 10
+    assert found.finish_ms == to_ms(field.clock.now()) + 100_000
+
+
+def test_the_end_is_predicted_inside_the_window(field):
+    field.warn(980, card={"tps": 1}, window=DailyWindow(time(8), time(10, 1)))
+    (found,) = look(field).carriers
+    assert found.finish_ms is not None
+    assert found.finish_ms > to_ms(field.clock.now()) + 22 * 3_600_000
+
+
+def test_a_halted_lane_says_why(field):
+    field.warn(3)
+    field.sql("UPDATE lane SET halted = 'RINVSRCADR'")
+    assert look(field).carriers[0].halted == "RINVSRCADR"
+
+
+def test_signatures_are_judged_by_the_register_of_now(field):
+    field.warn(3)
+    assert look(field).approvals.ok
+    del field.people["truong-phong"]
+    found = look(field).approvals
+    assert not found.ok
+    assert found.missing
+
+
+def test_content_that_cannot_be_read_is_shown_as_not_approved(field):
+    field.warn(3)
+    field.sql("UPDATE campaign SET content_json = '{\"order\": 1}', state = 'halted'")
+    found = look(field)
+    assert found.campaign.state is CampaignState.HALTED
+    assert not found.approvals.ok
+    assert found.carriers[0].finish_ms is None

@@ -1,0 +1,252 @@
+"""Random sending, receipts, second tries and crashes, against a plain model: sums hold after every step."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Connection, text
+
+from broadcaster.model import State
+from broadcaster.rules.lifecycle import is_final, join, meet
+from broadcaster.store import messages, receipts
+from broadcaster.store.campaigns import Lane, change_lane, lanes
+from broadcaster.store.engine import Store
+from broadcaster.store.messages import Leased, Outcome
+from broadcaster.store.receipts import Received
+
+MESSAGES = 7
+LATER_MS = 500
+FINALS = (State.DELIVERED, State.UNDELIVERABLE, State.EXPIRED)
+ENDINGS = ("accepted", "throttled, then accepted", "refused", "later", "later", "uncertain", "opt-out", "early receipt")
+STEPS = (
+    "lease",
+    "lease",
+    "second tries",
+    "answer",
+    "answer",
+    "answer",
+    "receipt",
+    "receipt",
+    "repeated receipt",
+    "foreign receipt",
+    "crash",
+)
+
+
+class World:
+    """The database beside the model: part → attempt → state, and who leased what in the process that is alive."""
+
+    def __init__(self, store: Store, lane: Lane) -> None:
+        self.store = store
+        self.lane = lane
+        self.epoch = 1
+        self.attempts: dict[tuple[int, int], dict[int, State]] = {}
+        self.closed: dict[int, State] = {}
+        self.open: dict[int, list[Leased]] = {}
+        self.set_aside: set[int] = set()
+        self.ids: dict[str, tuple[int, int, int]] = {}
+        self.early: dict[str, State] = {}
+        self.serial = itertools.count(1)
+
+    def states(self) -> dict[int, State]:
+        found = {}
+        for message_id in range(self.lane.first_id, self.lane.end_id):
+            parts = [self.attempts.get((message_id, part)) for part in range(1, self.lane.parts + 1)]
+            whole = [join(part.values()) for part in parts if part]
+            found[message_id] = meet(whole) if len(whole) == self.lane.parts else State.READY
+        return found | self.closed
+
+    def lease(self, size: int) -> None:
+        with self.store.write() as connection:
+            lane = self.fresh(connection)
+            first, last = lane.next_position, min(lane.next_position + size - 1, lane.messages)
+            if first > last:
+                return
+            change_lane(connection, lane.id, next_position=last + 1)
+            lease_id, leased = messages.open_range(connection, lane.id, self.epoch, first, last, lane.parts, 1)
+        self.open[lease_id] = leased
+
+    def lease_again(self, size: int) -> None:
+        with self.store.write() as connection:
+            due = messages.due_ids(connection, self.lane.id, LATER_MS, size)
+            assert set(due) <= self.set_aside
+            assert len(due) == min(size, len(self.set_aside))
+            if not due:
+                return
+            lease_id, leased = messages.open_list(connection, self.lane.id, self.epoch, due, self.lane.parts, 1)
+        self.set_aside -= set(due)
+        self.open[lease_id] = leased
+        for item in leased:
+            for part, attempt in item.parts:
+                known = self.attempts[item.id, part]
+                assert join(known.values()) is State.RETRY
+                assert attempt == max(known) + 1
+
+    def answer(self, lease_id: int, item: Leased, endings: list[str]) -> None:
+        """Give one leased message its outcomes, part by part as `endings` say, in one transaction."""
+        rows: list[Outcome] = []
+        for (part, attempt), ending in zip(item.parts, endings, strict=False):
+            rows += self.ending(lease_id, item, part, attempt, ending)
+        refused = any(row.state == State.REFUSED for row in rows)
+        if refused:
+            rows += [
+                self.row(lease_id, row.message_id, row.part, row.attempt + 1, State.REFUSED)
+                for row in rows
+                if row.state == State.RETRY and self.last(row.message_id, row.part) == row.attempt
+            ]
+        later = any(row.state == State.RETRY and self.last(row.message_id, row.part) == row.attempt for row in rows)
+        with self.store.write() as connection:
+            messages.record_outcomes(connection, rows)
+            if later:
+                messages.defer(connection, [(LATER_MS, item.id)])
+            receipts.match_waiting(connection)
+        for row in rows:
+            if row.smsc_id in self.early:
+                self.settle(row.smsc_id or "", self.early[row.smsc_id or ""])
+        if later and self.states()[item.id] is State.RETRY:
+            self.set_aside.add(item.id)
+        self.open[lease_id].remove(item)
+        if not self.open[lease_id]:
+            del self.open[lease_id]
+            with self.store.write() as connection:
+                messages.close_leases(connection, [lease_id], 2)
+
+    def ending(self, lease_id: int, item: Leased, part: int, attempt: int, ending: str) -> list[Outcome]:
+        match ending:
+            case "later":
+                return [self.row(lease_id, item.id, part, attempt, State.RETRY, status=8)]
+            case "refused":
+                return [self.row(lease_id, item.id, part, attempt, State.REFUSED, status=11)]
+            case "uncertain":
+                return [self.row(lease_id, item.id, part, attempt, State.UNCERTAIN)]
+            case "opt-out":
+                return [self.row(lease_id, item.id, part, attempt, State.SUPPRESSED)]
+        rows = []
+        if ending == "throttled, then accepted":
+            rows = [self.row(lease_id, item.id, part, attempt, State.RETRY, status=messages.THROTTLED)]
+            attempt += 1
+        smsc_id = f"id-{next(self.serial)}"
+        self.ids[smsc_id] = (item.id, part, attempt)
+        if ending == "early receipt":
+            self.early[smsc_id] = State.DELIVERED
+            assert self.receive(smsc_id, State.DELIVERED) == 0
+        return [*rows, self.row(lease_id, item.id, part, attempt, State.ACCEPTED, status=0, smsc_id=smsc_id)]
+
+    def row(
+        self,
+        lease_id: int,
+        message_id: int,
+        part: int,
+        attempt: int,
+        state: State,
+        *,
+        status: int | None = None,
+        smsc_id: str | None = None,
+    ) -> Outcome:
+        self.attempts.setdefault((message_id, part), {})[attempt] = state
+        return Outcome(message_id, part, attempt, lease_id, "viettel", int(state), status, smsc_id, None, 2, None)
+
+    def last(self, message_id: int, part: int) -> int:
+        return max(self.attempts[message_id, part])
+
+    def receive(self, smsc_id: str, state: State | None, stranger: int = 0) -> int:
+        message_id, *_ = self.ids[smsc_id]
+        token = (message_id - self.lane.first_id + 1 + stranger).to_bytes(16, "big")
+        with self.store.write() as connection:
+            before = receipts.newest_id(connection)
+            receipts.record_receipts(connection, [Received("viettel", smsc_id, token, "?", state, None, 3)])
+            return receipts.match(connection, before)
+
+    def settle(self, smsc_id: str, state: State | None) -> None:
+        message_id, part, attempt = self.ids[smsc_id]
+        known = self.attempts[message_id, part]
+        if state is not None and not is_final(known[attempt]):
+            known[attempt] = state
+
+    def crash(self) -> None:
+        """The process dies; the next one names what it left. A part is unknown unless it has an answer that stands."""
+        for item in itertools.chain.from_iterable(self.open.values()):
+            for part in range(1, self.lane.parts + 1):
+                known = self.attempts.setdefault((item.id, part), {})
+                if not known or join(known.values()) is State.RETRY:
+                    known[max(known, default=0) + 1] = State.UNCERTAIN
+        self.open.clear()
+        self.epoch += 1
+        left = 1
+        while left:
+            with self.store.write() as connection:
+                left = messages.recover(connection, self.epoch, 3, 2)
+
+    def close_rest(self) -> None:
+        for message_id, state in self.states().items():
+            leased = any(item.id == message_id for items in self.open.values() for item in items)
+            if not leased and state in (State.READY, State.RETRY):
+                self.closed[message_id] = State.CANCELLED
+        left = 1
+        while left:
+            with self.store.write() as connection:
+                left = messages.close_rest(connection, self.fresh(connection), State.CANCELLED, 3)
+        self.set_aside.clear()
+
+    def fresh(self, connection: Connection) -> Lane:
+        return next(item for item in lanes(connection, self.lane.campaign_id) if item.id == self.lane.id)
+
+    def check(self, tally_agrees: Callable[[Connection], None]) -> None:
+        with self.store.read() as connection:
+            rows = connection.execute(text("SELECT id, state, not_before_ms FROM message")).all()
+            assert {row.id: State(row.state) for row in rows} == self.states()
+            assert {row.id for row in rows if row.not_before_ms is not None} == self.set_aside
+            tally_agrees(connection)
+            assert connection.execute(text("SELECT sum(messages) FROM tally")).scalar() == MESSAGES
+            still_open = sum(state in (State.READY, State.RETRY) for state in self.states().values())
+            assert messages.open_count(connection, self.lane.id) == still_open
+
+
+def take_step(world: World, data: st.DataObject) -> None:
+    step = data.draw(st.sampled_from(STEPS))
+    leased = [(lease_id, item) for lease_id, items in world.open.items() for item in items]
+    answered = sorted(smsc_id for smsc_id, (message_id, part, attempt) in world.ids.items() if smsc_id not in world.early)
+    if step == "lease":
+        world.lease(data.draw(st.integers(1, 3)))
+    elif step == "second tries":
+        world.lease_again(data.draw(st.integers(1, 3)))
+    elif step == "answer" and leased:
+        lease_id, item = data.draw(st.sampled_from(leased))
+        world.answer(
+            lease_id, item, data.draw(st.lists(st.sampled_from(ENDINGS), min_size=len(item.parts), max_size=len(item.parts)))
+        )
+    elif step in ("receipt", "repeated receipt") and answered:
+        smsc_id, state = data.draw(st.sampled_from(answered)), data.draw(st.sampled_from((*FINALS, None)))
+        for _ in range(1 + step.startswith("repeated")):
+            assert world.receive(smsc_id, state) == 1
+            world.settle(smsc_id, state)
+    elif step == "foreign receipt" and answered:
+        assert world.receive(data.draw(st.sampled_from(answered)), State.DELIVERED, stranger=1) == 0
+    elif step == "crash":
+        world.crash()
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(data=st.data(), parts=st.integers(1, 3))
+def test_every_message_is_always_counted_once(
+    data: st.DataObject,
+    parts: int,
+    make_store: Callable[..., Store],
+    lane_in: Callable[..., Lane],
+    tally_agrees: Callable[[Connection], None],
+    names: itertools.count[int],
+) -> None:
+    store = make_store(f"world-{next(names)}", service=True)
+    world = World(store, lane_in(store, MESSAGES, parts))
+    for _ in range(data.draw(st.integers(12, 40))):
+        take_step(world, data)
+        world.check(tally_agrees)
+    world.close_rest()
+    world.check(tally_agrees)
+    world.crash()
+    world.check(tally_agrees)
+    assert not any(state in (State.READY, State.RETRY) for state in world.states().values())
+    store.close()
