@@ -35,14 +35,14 @@ check: $(STAMP) ## lint, types, layers, dependencies
 	$(BIN)/deptry .
 
 test: check ## the gates and every test
-	$(BIN)/python -m pytest -n auto -m "not bench and not interop"
+	$(BIN)/python -m pytest -n auto -m "not interop"
 
 interop: $(STAMP) ## our SMPP link against foreign ones: smpp34, smpplib, aiosmpplib, node-smpp, Kannel, tshark
 	sh tests/interop/install.sh
 	$(BIN)/python -m pytest -m "interop or not interop" tests/interop
 
 bench: $(STAMP) ## measurements, as ratios in one run
-	$(BIN)/python -m pytest -m bench -s tests/bench
+	PYTHONPATH=. $(BIN)/python tests/bench/campaign.py
 
 format: $(STAMP) ## mend layout and simple lint
 	$(BIN)/ruff check --fix .

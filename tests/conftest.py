@@ -16,6 +16,7 @@ from hypothesis import settings
 
 from broadcaster.files.areas import read_areas
 from broadcaster.files.carriers import read_cards
+from broadcaster.lang import speak
 from broadcaster.model import (
     Area,
     AreaCode,
@@ -51,6 +52,12 @@ OFFICES = {
 
 settings.register_profile("steady", deadline=None)
 settings.load_profile("steady")
+
+
+@pytest.fixture(autouse=True)
+def _vietnamese() -> None:
+    """Begin every test in the language the program begins in, whatever the last one spoke."""
+    speak("vi")
 
 
 @pytest.fixture

@@ -107,7 +107,7 @@ def write_standing(path: Path, approval: StandingApproval) -> None:
         "signed_at": approval.signed_at.astimezone(dt.UTC).isoformat(timespec="seconds"),
         "signature": base64.b64encode(approval.signature).decode(),
     }
-    lines = ["# Phê duyệt thường trực cho tin thử kết nối; sửa tay là chữ ký mất hiệu lực. Tạo lại: broadcaster carrier approve-check."]
+    lines = ["# Phê duyệt thường trực cho tin thử kết nối, tạo bằng `broadcaster carrier approve-check`; sửa tay là mất hiệu lực."]
     # A JSON string without control characters is a TOML basic string.
     lines += [f"{key} = {json.dumps(value) if isinstance(value, str) else value}" for key, value in values.items()]
     lines += ["", "[texts]", *(f'{name} = "{digest}"' for name, digest in sorted(approval.texts.items())), ""]

@@ -189,9 +189,10 @@ class Client:
 
     def submit(self, template: SubmitTemplate, destination: bytes, context: object, reference: int | None = None) -> None:
         """Put one message into the session; `flush` must follow. Raises LocalProtocolError when there is no room."""
-        if self._pump is None or not self.bound:
+        pump = self._pump
+        if pump is None or not pump.open:
             raise LocalProtocolError("not bound")
-        self._pump.session.submit(template, destination, context, self._clock(), reference)
+        pump.session.submit(template, destination, context, self._clock(), reference)
 
     def flush(self) -> None:
         """Write what was submitted or acknowledged, in one piece."""
@@ -207,16 +208,20 @@ class Client:
         pump = self._pump
         if pump is None or self._leaving:
             return
+        delivered: list[int] = []
         for inbound in inbounds:
-            if inbound.session_number != self._session_number:
+            sequence, session_number, body = inbound
+            if session_number != self._session_number:
                 continue
-            body = inbound.body
-            if isinstance(body, Quarantined):
-                response = DeliverSmResp() if body.command == Command.DELIVER_SM else DataSmResp()
-                pump.respond(inbound.sequence, response, status or _CANNOT_READ)
-            else:
-                pump.respond(inbound.sequence, DeliverSmResp() if type(body) is DeliverSm else DataSmResp(), status)
             self._unacknowledged -= 1
+            if type(body) is DeliverSm:
+                delivered.append(sequence)
+            elif isinstance(body, Quarantined):
+                response = DeliverSmResp() if body.command == Command.DELIVER_SM else DataSmResp()
+                pump.respond(sequence, response, status or _CANNOT_READ)
+            else:
+                pump.respond(sequence, DataSmResp(), status)
+        pump.acknowledge(delivered, status)
         pump.flush()
         self._note_idle()
 

@@ -107,6 +107,11 @@ class Pump(asyncio.Protocol):
         if self.open and self.session.state is not SessionState.CLOSED:
             self.session.respond(sequence, body, status)
 
+    def acknowledge(self, sequences: list[int], status: int = 0) -> None:
+        """Answer deliver_sm of the peer, many at once; once the session has ended there is nobody to answer, and nothing is done."""
+        if self.open and self.session.state is not SessionState.CLOSED:
+            self.session.acknowledge(sequences, status)
+
     def close(self, reason: Said) -> None:
         """Write what is left, then close; a peer that does not read is cut off after a second."""
         if self._transport is None or not self.open:

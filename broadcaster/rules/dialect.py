@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple
 
@@ -73,10 +73,9 @@ def detect_ids(responses: Sequence[str], receipts: Sequence[str], believed: IdRu
     return IdDialect(rule, *spelt, scores[best], scores[own], len(set(receipts)), scores[best] > 0 and not rivals)
 
 
-def belongs(receipt_id: str, responses: Iterable[str]) -> bool:
-    """Tell whether a receipt's id is that of one of these responses under any rule."""
-    forms = {normal_id(receipt_id, form) for form in _FORMS}
-    return any(normal_id(response, form) in forms for response in responses for form in _FORMS)
+def every_form(message_id: str) -> frozenset[str]:
+    """Return what an id may be under any rule; two ids may be one message's when their sets meet."""
+    return frozenset(normal_id(message_id, form) for form in _FORMS)
 
 
 def spelling(ids: Sequence[str]) -> Spelling:
@@ -171,7 +170,7 @@ def receipt_form(seen: Sequence[SeenReceipt], rule: IdRule) -> ReceiptForm:
         dates=tuple(sorted({_date_shape(one.receipt.done_date) for one in seen if one.receipt.done_date})),
         unmarked=sum(not one.marked for one in seen),
         by_data_sm=sum(one.by_data_sm for one in seen),
-        conflicts=sum(not _one_id(*pair) for pair in texts),
+        conflicts=sum(every_form(tlv_id).isdisjoint(every_form(text_id)) for tlv_id, text_id in texts),
         repeated=sum(count - 1 for count in finals.values()),
         intermediate=sum(one.receipt.state not in FINAL_STATES for one in seen),
     )
@@ -181,10 +180,6 @@ def _where(one: SeenReceipt) -> Where:
     if one.tlv_id and one.receipt.text_id:
         return Where.BOTH
     return Where.TLV if one.tlv_id else Where.TEXT
-
-
-def _one_id(tlv_id: str, text_id: str) -> bool:
-    return belongs(tlv_id, [text_id])
 
 
 def _date_shape(text: str) -> str:

@@ -25,6 +25,7 @@ from broadcaster.smpp.bodies import (
     UnbindResp,
     Unknown,
 )
+from broadcaster.smpp.deliver import DeliverTemplate
 from broadcaster.smpp.errors import FieldError, LocalProtocolError, RemoteProtocolError, SmppError
 from broadcaster.smpp.events import (
     Answered,
@@ -34,6 +35,7 @@ from broadcaster.smpp.events import (
     Delivered,
     Event,
     Ignored,
+    Late,
     LinkDead,
     PeerUnbound,
     Quarantined,
@@ -78,6 +80,7 @@ __all__ = [
     "DataSmResp",
     "DeliverSm",
     "DeliverSmResp",
+    "DeliverTemplate",
     "Delivered",
     "EnquireLink",
     "EnquireLinkResp",
@@ -86,6 +89,7 @@ __all__ = [
     "GenericNack",
     "IdForm",
     "Ignored",
+    "Late",
     "LinkDead",
     "LocalProtocolError",
     "Outbind",

@@ -27,6 +27,17 @@ class Answered(NamedTuple):
     message_id: str | None
 
 
+class Late(NamedTuple):
+    """A submit_sm was answered after its TimedOut: what was uncertain is no more (F39); told once, and fields as in Answered.
+
+    An answer that comes once the connection is gone can come no more: a sequence number means nothing in the next session (3.2).
+    """
+
+    context: Any
+    status: int
+    message_id: str | None
+
+
 class Responded(NamedTuple):
     """Another request of ours was answered; `body` is GenericNack when that is what came, Unknown when it cannot be read."""
 
@@ -97,7 +108,7 @@ class LinkDead(NamedTuple):
 class Ignored(NamedTuple):
     """A PDU that asks nothing of us and answers nothing we wait for, its body untouched.
 
-    Late or unknown responses (F24, F39), generic_nack with sequence 0 (F25), alert_notification, outbind.
+    Unknown, repeated or unasked responses (F24, F39), generic_nack with sequence 0 (F25), alert_notification, outbind.
     """
 
     command: int
@@ -110,6 +121,6 @@ class Ignored(NamedTuple):
 
 
 Event: TypeAlias = (
-    Bound | BindRefused | Answered | Responded | TimedOut | Delivered | Quarantined | BindRequested | Submitted | Requested
+    Bound | BindRefused | Answered | Late | Responded | TimedOut | Delivered | Quarantined | BindRequested | Submitted | Requested
     | PeerUnbound | LinkDead | Ignored
 )  # fmt: skip

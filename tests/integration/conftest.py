@@ -6,15 +6,19 @@ import contextlib
 import datetime as dt
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from broadcaster.files.carriers import read_cards
 from broadcaster.files.people import add_person, generate_key, public_key_of
@@ -31,10 +35,12 @@ from broadcaster.model import (
     Order,
     Person,
     Role,
+    State,
     UnknownPolicy,
     Variant,
 )
 from broadcaster.service.installation import CONFIG_FILE, Installation, initialise, open_installation
+from broadcaster.flow.status import Status, status
 from broadcaster.flow.verify import Check, verify
 from broadcaster.store.campaigns import find_campaign
 
@@ -42,41 +48,84 @@ REPOSITORY = Path(__file__).parents[2]
 HEADS = {"viettel": "8496", "vinaphone": "8491", "mobifone": "8490", "vietnamobile": "8492", "gmobile": "84993"}
 MNC = {"viettel": "04", "vinaphone": "02", "mobifone": "01", "vietnamobile": "05", "gmobile": "07"}
 COMMUNES = ("21025", "21040", "21548")
-PATIENCE_S = 60.0
+PATIENCE_S = 15.0
+PASSWORD = "Mk-thu-9"
 
 
 class Rig:
-    """One installation in `folder` with `subscribers` per carrier; everything it starts dies with it."""
+    """One installation in `folder` with `subscribers` per carrier; everything it starts dies with it.
 
-    def __init__(self, folder: Path, carriers: dict[str, str], subscribers: int, *, tps: int, window: int, variant: Variant) -> None:
+    `carriers` maps codes to fault scripts; `absent` ones are not started. The campaign starts `starts_in_s` after it is scheduled.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        carriers: dict[str, str],
+        subscribers: int,
+        *,
+        tps: int = 500,
+        window: int = 20,
+        variant: Variant = Variant.UNACCENTED,
+        starts_in_s: float = 0.0,
+        absent: tuple[str, ...] = (),
+        most: int | None = None,
+    ) -> None:
+        self.home = folder
         self.folder = folder / "installation"
         self.carriers = carriers
+        self.tps, self.window, self.starts_in_s = tps, window, starts_in_s
         self._processes: list[subprocess.Popen[str]] = []
         initialise(self.folder, Environment.REHEARSAL, actor="test", resources=REPOSITORY)
         self.ledgers = {CarrierCode(code): folder / f"{code}.jsonl" for code in carriers}
         self.service_log = folder / "service.log"
+        for card in (self.folder / "carriers").glob("*.toml"):
+            if card.stem not in carriers:
+                card.unlink()
         for code, script in carriers.items():
-            self._write_card(code, 1, tps, window)
+            self.write_card(code, 1)
             (folder / f"{code}.toml").write_text(script)
         for code in carriers:
-            self._write_card(code, self._simulate(folder, code), tps, window)
+            self.write_card(code, free_port() if code in absent else self.simulate(code))
         self.people = self._people()
         self._load(folder, subscribers)
-        self.order = self._order(subscribers * len(carriers), variant)
+        self.order = self._order(subscribers * len(carriers) if most is None else most, variant)
         self._ready()
 
-    def _write_card(self, code: str, port: int, tps: int, window: int) -> None:
+    def write_card(self, code: str, port: int, password: str = PASSWORD) -> None:
+        """Write a carrier's card and password anew."""
+        own = {"port", "tps", "window", "assumed", "password_file"}
         text = (REPOSITORY / "carriers" / "rehearsal" / f"{code}.toml").read_text()
-        lines = [line for line in text.splitlines() if line.split("=")[0].strip() not in {"port", "tps", "window", "assumed"}]
-        lines += [f"port = {port}", f"tps = {tps}", f"window = {window}"]
+        lines = [line for line in text.splitlines() if line.split("=")[0].strip() not in own]
+        lines += [f"port = {port}", f"tps = {self.tps}", f"window = {self.window}", f'password_file = "{code}.secret"']
         (self.folder / "carriers" / f"{code}.toml").write_text("\n".join(lines) + "\n")
+        secret = self.folder / "carriers" / f"{code}.secret"
+        secret.write_text(password)
+        secret.chmod(0o600)
 
-    def _simulate(self, folder: Path, code: str) -> int:
-        command = ["carrier", "simulate", str(self.folder / "carriers" / f"{code}.toml"), "--port", "0"]
-        command += ["--faults", str(folder / f"{code}.toml"), "--ledger", str(self.ledgers[CarrierCode(code)])]
-        process = self._start(command, stdout=subprocess.PIPE)
+    def port(self, code: str) -> int:
+        return read_cards(self.folder / "carriers", os.environ, Environment.REHEARSAL)[CarrierCode(code)].endpoint.port
+
+    def simulate(self, code: str, port: int = 0) -> int:
+        """Start a carrier; return its port."""
+        command = ["carrier", "simulate", str(self.folder / "carriers" / f"{code}.toml"), "--port", str(port)]
+        command += ["--faults", str(self.home / f"{code}.toml"), "--ledger", str(self.ledgers[CarrierCode(code)])]
+        with self.service_log.open("a") as log:
+            process = self._start(command, stdout=subprocess.PIPE, stderr=log)
         assert process.stdout is not None
         return int(process.stdout.readline())
+
+    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run one command to its end."""
+        process = self._start(list(words), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        out, err = process.communicate(timeout=PATIENCE_S)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def control(self, act: Callable[..., object]) -> int:
+        """Pause, resume or cancel from this process; return when it was committed, in ns."""
+        here = self.open()
+        act(here.store, here.auditor, self.order.name, reason="thử", now=dt.datetime.now(dt.UTC))
+        return time.time_ns()
 
     def _start(self, command: list[str], **streams: object) -> subprocess.Popen[str]:
         environment = {**os.environ, "BROADCASTER_CONFIG": str(self.folder / CONFIG_FILE)}
@@ -153,7 +202,7 @@ class Rig:
             here.auditor,
             self.order.name,
             people=self.people,
-            starts_at=now,
+            starts_at=now + dt.timedelta(seconds=self.starts_in_s),
             expect_recipients=draft.recipients,
             now=now,
         )
@@ -173,6 +222,10 @@ class Rig:
                 pytest.fail("it did not happen; the service said:\n" + self.service_log.read_text()[-3000:])
             pause.wait(0.02)
 
+    def submits(self) -> list[LedgerRow]:
+        """Everything that reached a carrier, in order of its arrival."""
+        return sorted((row for code in self.ledgers for row in self.rows(code) if row.event == "submit"), key=lambda row: row.t)
+
     def taken(self) -> int:
         """How many parts the carriers have taken so far, by their ledgers."""
         return sum(row.event == "submit" and row.status == 0 for code in self.ledgers for row in self.rows(code))
@@ -187,9 +240,27 @@ class Rig:
             here.store, here.vault, here.audit_key, self.order.name, cards=here.cards(), people=self.people, ledgers=self.ledgers
         )
 
+    def status(self) -> Status:
+        here = self.open()
+        return status(here.store, self.order.name, cards=here.cards(), people=self.people, now=dt.datetime.now(dt.UTC))
+
     def state(self) -> str:
         with self.open().store.read() as connection:
             return find_campaign(connection, self.order.name).state.value
+
+    def count(self, state: State) -> int:
+        """How many messages stand in this state."""
+        with self.open().store.read() as connection:
+            query = text("SELECT count(*) FROM message WHERE state = :state")
+            return int(connection.execute(query, {"state": int(state)}).scalar_one())
+
+    def leaks(self) -> list[str]:
+        """What the service and the carriers wrote to their logs that must be in none: numbers of subscribers, passwords."""
+        said = self.service_log.read_text() if self.service_log.exists() else ""
+        numbers = {row.dst.lstrip("+") for code in self.ledgers for row in self.rows(code)}
+        national = {"0" + number.removeprefix("84") for number in numbers}
+        found = set(re.findall(r"\d{9,}", said))
+        return sorted(found & (numbers | national)) + ([PASSWORD] if PASSWORD in said else [])
 
     def stop(self, process: subprocess.Popen[str]) -> int:
         process.send_signal(signal.SIGTERM)
@@ -200,20 +271,27 @@ class Rig:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             process.wait()
-            if process.stdout:
-                process.stdout.close()
+            for stream in (process.stdout, process.stderr):
+                if stream:
+                    stream.close()
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
 
 
 @pytest.fixture
 def make_rig(tmp_path: Path) -> Iterator[Callable[..., Rig]]:
     rigs: list[Rig] = []
 
-    def make(
-        carriers: dict[str, str], subscribers: int, *, tps: int = 500, window: int = 20, variant: Variant = Variant.UNACCENTED
-    ) -> Rig:
-        rigs.append(Rig(tmp_path, carriers, subscribers, tps=tps, window=window, variant=variant))
+    def make(carriers: dict[str, str], subscribers: int, **more: Any) -> Rig:
+        rigs.append(Rig(tmp_path, carriers, subscribers, **more))
         return rigs[-1]
 
     yield make
     for rig in rigs:
         rig.close()
+    assert [leak for rig in rigs for leak in rig.leaks()] == []

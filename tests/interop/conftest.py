@@ -33,7 +33,8 @@ VALID_MINUTES: Final = 90
 
 GSM_ONE: Final = "CANH BAO: khong chuyen tien cho nguoi la qua dien thoai. Goi {113} [gio nao cung duoc] ~ phi 0 €"
 GSM_THREE: Final = " ".join(
-    f"({number}) Cong an khong lam viec qua dien thoai, khong hoi ma OTP, khong doi {number}00 € tien bao lanh." for number in range(1, 5)
+    f"({number}) Cong an khong lam viec qua dien thoai, khong hoi ma OTP, khong doi {number}00 € tien bao lanh."
+    for number in range(1, 5)
 )
 UCS2_ONE: Final = "Cảnh báo: kẻ xấu giả danh công an gọi điện đe dọa. Đừng chuyển tiền!"
 UCS2_THREE: Final = (
@@ -138,7 +139,7 @@ class Tap:
                 self._changed.set()
                 writer.write(data)
                 await writer.drain()
-        writer.close()
+            writer.write_eof()
 
     async def cut(self) -> None:
         """End what relays are left."""

@@ -64,7 +64,10 @@ class Smsc:
 
     async def _deliver_receipt(self, submit: Any, message_id: str) -> None:
         text = f"id:{message_id} sub:001 dlvrd:001 submit date:2603121000 done date:2603121001 stat:DELIVRD err:000 text:CANH BAO"
-        tlvs = [smpp34.Tlv(smpp34.TLV_RECEIPTED_MESSAGE_ID, message_id.encode() + b"\0"), smpp34.Tlv(smpp34.TLV_MESSAGE_STATE, b"\x02")]
+        tlvs = [
+            smpp34.Tlv(smpp34.TLV_RECEIPTED_MESSAGE_ID, message_id.encode() + b"\0"),
+            smpp34.Tlv(smpp34.TLV_MESSAGE_STATE, b"\x02"),
+        ]
         await self.deliver(submit.destination_addr, submit.source_addr, text.encode(), esm_class=4, tlvs=tlvs)
 
     async def deliver(self, source: str, destination: str, octets: bytes, **fields: Any) -> None:
@@ -134,7 +137,9 @@ def test_our_client_and_its_server_understand_each_other(card: CarrierCard, rig:
         headers = [submit.short_message[:6] for submit in submits if submit.esm_class]
         parts = len(submits)
         assert headers == ([bytes([5, 0, 3, rig.campaign, parts, part]) for part in range(1, parts + 1)] if parts > 1 else [])
-        assert {(tlv.tag, tlv.as_int()) for submit in submits for tlv in submit.tlvs} == {(smpp34.TLV_USER_MESSAGE_REFERENCE, reference)}
+        assert {(tlv.tag, tlv.as_int()) for submit in submits for tlv in submit.tlvs} == {
+            (smpp34.TLV_USER_MESSAGE_REFERENCE, reference)
+        }
     receipts = [receipt for one in our.inbound[:8] if (receipt := parse_receipt(one)) is not None]
     assert sorted(receipt.message_id for receipt in receipts) == sorted(by_id)
     assert {receipt.state for receipt in receipts} == {ReceiptState.DELIVERED}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Callable
 
@@ -68,9 +67,3 @@ def lane_in() -> Callable[..., Lane]:
 @pytest.fixture
 def tally_agrees() -> Callable[[Connection], None]:
     return assert_tally_agrees
-
-
-@pytest.fixture
-def names() -> itertools.count[int]:
-    """Numbers for databases of one test."""
-    return itertools.count()

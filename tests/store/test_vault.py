@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 from pathlib import Path
 
 import pytest
@@ -93,7 +92,7 @@ def test_a_key_file_open_to_others(tmp_path: Path, mode: int) -> None:
     assert "chmod 600" in caught.value.hint.en
 
 
-@pytest.mark.parametrize("content", [b"", b"abc", base64.b64encode(os.urandom(31)), base64.b64encode(os.urandom(33)), b"\xff\xfe"])
+@pytest.mark.parametrize("content", [b"", b"abc", base64.b64encode(bytes(31)), base64.b64encode(bytes(33)), b"\xff\xfe"])
 def test_a_damaged_key_file(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "vault.key"
     path.write_bytes(content)
