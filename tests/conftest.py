@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import settings
+from sqlalchemy import insert
 
 from broadcaster.files.areas import read_areas
 from broadcaster.files.carriers import read_cards
@@ -34,6 +35,7 @@ from broadcaster.model import (
 )
 from broadcaster.store.audit import Auditor
 from broadcaster.store.engine import Store, open_store
+from broadcaster.store.schema import installation
 from broadcaster.store.upgrade import upgrade
 from broadcaster.store.vault import Vault
 
@@ -97,6 +99,15 @@ def make_store(migrated: Path, tmp_path: Path) -> Iterator[Callable[..., Store]]
 def store(make_store: Callable[..., Store]) -> Store:
     """An empty database of the newest version."""
     return make_store()
+
+
+@pytest.fixture
+def installed_store(store: Store, vault: Vault) -> Store:
+    """The database of a rehearsal installation."""
+    with store.write() as connection:
+        values = {"id": 1, "environment": "rehearsal", "created_ms": 0, "vault_fingerprint": vault.fingerprint, "epoch": 1}
+        connection.execute(insert(installation).values(values))
+    return store
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from broadcaster.cli import opening, output
+from broadcaster.cli import carrier_check, opening, output
 from broadcaster.cli.commands import Group, existing_file
 from broadcaster.cli.output import Column
 from broadcaster.lang import say
@@ -168,3 +168,7 @@ async def _serve(card: CarrierCard, temperament: Temperament, ledger: Path, port
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     # The reader of the first line is often a pipe: click.echo flushes it at once.
     return await serve(card, temperament, ledger, port=port, ready=lambda bound: output.line(str(bound)), stop=stop)
+
+
+commands.add_command(carrier_check.check)
+commands.add_command(carrier_check.approve_check)

@@ -228,7 +228,8 @@ def approve(
         add_approval(connection, found.id, Approval(person.name, digest, rule.sign(key, digest), now))
         verdict = judgement(connection, found, people)
         if person.name not in verdict.valid:
-            raise RefusedError(next(why for why in verdict.discounted if why.en.startswith(f"{person.name}: ")))
+            own = [why for why in verdict.discounted if why.en.startswith(f"{person.name}: ")]
+            raise RefusedError([*own, *verdict.missing][0])
         auditor.record(connection, Action.APPROVE, found.name, {"by": person.name, "digest": digest, "enough": verdict.ok})
         if verdict.ok:
             change_campaign(connection, found.id, after)

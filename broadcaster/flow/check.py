@@ -35,6 +35,8 @@ START_HOLD_NS: Final = 1_001_000_000
 """No text sooner after the start: whoever sent before may have used up this second's rate."""
 VALID_MINUTES: Final = 60
 POLL_S: Final = 0.01
+MOST_OPENING_S: Final = 60.0
+"""More than the client takes to give up on connecting and binding."""
 
 _TRY_AGAIN: Final = 0x64
 """RX_T_APPN: the carrier keeps the message and delivers it later."""
@@ -180,8 +182,7 @@ class Trial:
         self._tell(Said(vi=f"Đang kết nối {self._card.endpoint}…", en=f"Connecting to {self._card.endpoint}…"))
         running = asyncio.create_task(self._client.run())
         try:
-            while not running.done() and not self._client.bound:
-                await asyncio.sleep(POLL_S)
+            await self._until(lambda: running.done() or self._client.bound, MOST_OPENING_S)
             if self._client.bound:
                 await self._stages()
             if not self._client.bound:
@@ -229,7 +230,7 @@ class Trial:
 
     async def _climb(self, reference: int) -> None:
         """Try the contract rate in steps that never exceed it; the first refusal ends the climb."""
-        short = next((name for name in reversed(self._errand.texts) if name.endswith("-1")), None)
+        short = next((name for name in sorted(self._errand.texts, reverse=True) if name.endswith("-1")), None)
         if short is None:
             return
         (template,) = self._templates(short, reference)
@@ -260,8 +261,8 @@ class Trial:
             else:
                 wait_ns = max(self._contract.next_ns(now_ns), step.next_ns(now_ns)) - now_ns
                 await asyncio.sleep(min(max(POLL_S / 10, wait_ns / 1e9), 1.0))
-        while self._client.bound and self._client.outstanding:
-            await asyncio.sleep(POLL_S)
+        # The session gives up on an answer after the card's time, so this limit is never what ends the wait.
+        await self._until(lambda: not (self._client.bound and self._client.outstanding), 2 * self._card.response_timeout_s + 1)
 
     def _on_answer(self, answers: list[tuple[Any, int, str | None]]) -> None:
         now_s = self._clock()
@@ -283,9 +284,14 @@ class Trial:
         """Wait until every accepted part has its final receipt, or the time is over."""
         if self._card.receipt_means == "none":
             return
-        until_s = self._clock() + self._wait_s
-        while self._client.bound and self._clock() < until_s:
-            if all(not every_form(one).isdisjoint(self._done) for one in self.seen.ids()):
+        await self._until(
+            lambda: not self._client.bound or all(not every_form(one).isdisjoint(self._done) for one in self.seen.ids()), self._wait_s
+        )
+
+    async def _until(self, happened: Callable[[], bool], limit_s: float) -> None:
+        """Wait until something is so, or for so long."""
+        for _ in range(max(1, round(limit_s / POLL_S))):
+            if happened():
                 return
             await asyncio.sleep(POLL_S)
 

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection
 
 from broadcaster.errors import ConfigurationError, RefusedError
 from broadcaster.lang import Said
 from broadcaster.model import TIMEZONE, CarrierCard, Environment, Person
-from broadcaster.rules.standing import StandingApproval, digest, objections
+from broadcaster.rules.approval import sign
+from broadcaster.rules.standing import LONGEST_DAYS, StandingApproval, digest, digests, objections
 from broadcaster.rules.wire import cut
 from broadcaster.store.audit import Auditor, entries, first_break
 from broadcaster.store.engine import Store
 from broadcaster.store.times import from_ms
+from broadcaster.text.lint import lint_sender
 from broadcaster.text.segment import Coding
 
 AUDIT_ACTION: Final = "carrier-check"
@@ -90,6 +93,32 @@ def _unfit(card: CarrierCard, name: str, text: str) -> Said | None:
     if bad := sorted(set(text) & set(card.forbidden)):
         return Said(vi=f"thẻ cấm ký tự {' '.join(bad)}", en=f"the card forbids {' '.join(bad)}")
     return None
+
+
+def sign_standing(
+    texts: Mapping[str, str],
+    *,
+    person: Person,
+    key: Ed25519PrivateKey,
+    environment: Environment,
+    sender: str,
+    until: dt.date,
+    daily: int,
+    now: dt.datetime,
+) -> StandingApproval:
+    """Sign these rendered texts; whether the signature counts is for `judge_standing` to say. Raises `RefusedError`."""
+    if found := lint_sender(sender):
+        raise RefusedError(found[0].message)
+    today = now.astimezone(_ZONE).date()
+    if not today <= until <= today + dt.timedelta(days=LONGEST_DAYS):
+        raise RefusedError(
+            Said(
+                vi=f"ngày hết hạn phải từ hôm nay đến tối đa {LONGEST_DAYS} ngày sau",
+                en=f"the last day must be today or at most {LONGEST_DAYS} days later",
+            )
+        )
+    made = StandingApproval(environment, sender, digests(texts), until, daily, person.name, now.replace(microsecond=0))
+    return replace(made, signature=sign(key, digest(made)))
 
 
 def judge_standing(

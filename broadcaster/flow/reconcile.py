@@ -129,7 +129,7 @@ def compare(connection: Connection, card: CarrierCard, vault: Vault, plan: Numbe
         unsigned=totals["unsigned"],
         uncertain_taken=totals["uncertain_taken"],
         uncertain_not_taken=totals["uncertain_not_taken"],
-        receipts_not_kept=totals["receipts_not_kept"] + _not_stored(connection, card, theirs.receipts),
+        receipts_not_kept=totals["receipts_not_kept"] + _not_stored(connection, card, theirs.receipts, {key[0] for key in unknown}),
         refusals_not_kept=_not_in_force(connection, vault, list(theirs.refusing)),
         sent_after_refusal=totals["late"],
     )
@@ -177,14 +177,20 @@ def _agrees(state: int, found: list[tuple[str, bool]]) -> bool:
     return state in {State.ACCEPTED, *(final for final, _ in finals)}
 
 
-def _not_stored(connection: Connection, card: CarrierCard, left: Mapping[tuple[int, str], list[tuple[str, bool]]]) -> int:
-    """Count acknowledged receipts without a submission of theirs that are not in the inbox either."""
-    acknowledged = [smsc_id for (_, smsc_id), found in left.items() if any(acked for _, acked in found)]
-    missing = 0
-    for start in range(0, len(acknowledged), 500):
-        ids = set(acknowledged[start : start + 500])
-        query = select(receipt.c.smsc_id).where(receipt.c.carrier == card.code, receipt.c.smsc_id.in_(ids)).distinct()
-        missing += len(ids) - len(connection.execute(query).scalars().all())
+def _not_stored(
+    connection: Connection, card: CarrierCard, left: Mapping[tuple[int, str], list[tuple[str, bool]]], uncertain: Collection[int]
+) -> int:
+    """Count acknowledged final receipts that found no submission, though they should have, or are not in the inbox either.
+
+    Only the receipt of a part whose answer we never got, so that we do not know its id, may be left.
+    """
+    acknowledged = [key for key, found in left.items() if any(acked and stat in STAT for stat, acked in found)]
+    missing = sum(number not in uncertain for number, _ in acknowledged)
+    ids = sorted({smsc_id for number, smsc_id in acknowledged if number in uncertain})
+    for start in range(0, len(ids), 500):
+        some = ids[start : start + 500]
+        query = select(receipt.c.smsc_id).where(receipt.c.carrier == card.code, receipt.c.smsc_id.in_(some)).distinct()
+        missing += len(some) - len(connection.execute(query).scalars().all())
     return missing
 
 

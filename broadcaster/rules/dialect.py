@@ -68,7 +68,7 @@ def detect_ids(responses: Sequence[str], receipts: Sequence[str], believed: IdRu
     own = (_plain(believed.response), _plain(believed.receipt))
     best = max(rules, key=lambda rule: (scores[rule], rule == own))
     spelt = spelling(responses), spelling(receipts)
-    rivals = [rule for rule in rules if scores[rule] == scores[best] and not _alike(rule, best)]
+    rivals = [rule for rule in rules if scores[rule] == scores[best] and not _alike(rule, best, responses, receipts)]
     rule = believed if best == own and scores[own] else _named(best, *spelt)
     return IdDialect(rule, *spelt, scores[best], scores[own], len(set(receipts)), scores[best] > 0 and not rivals)
 
@@ -98,9 +98,12 @@ def _matches(responses: Sequence[str], receipts: Sequence[str], response_form: I
     return len({one for one in receipts if normal_id(one, receipt_form) in known})
 
 
-def _alike(one: tuple[IdForm, IdForm], other: tuple[IdForm, IdForm]) -> bool:
-    """Tell whether two rules mean the same: those that read both sides in one way differ in spellings such as 0x1F only."""
-    return one == other or (one[0] == one[1] and other[0] == other[1])
+def _alike(one: tuple[IdForm, IdForm], other: tuple[IdForm, IdForm], *ids: Sequence[str]) -> bool:
+    """Tell whether two rules mean the same: both read either side in one way, or they differ only about ids that cannot be hex."""
+    if one[0] == one[1] and other[0] == other[1]:
+        return True
+    sides = zip(one, other, ids, strict=True)
+    return all(mine == its or not any(map(_HEX.fullmatch, side)) for mine, its, side in sides)
 
 
 def _named(rule: tuple[IdForm, IdForm], responses: Spelling, receipts: Spelling) -> IdRule:

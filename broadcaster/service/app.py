@@ -10,8 +10,8 @@ import datetime as dt
 import resource
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import structlog
@@ -128,6 +128,7 @@ class Service:
         return dt.datetime.now(dt.UTC)
 
     async def run(self) -> None:
+        self._take_signals()
         store = self.installation.store
         asyncio.get_running_loop().set_exception_handler(_on_fault)
         self.writer = Writer(store)
@@ -145,8 +146,7 @@ class Service:
         links = [asyncio.create_task(line.run()) for line in self._lines]
         log.info("started", epoch=epoch, carriers=len(self._lines))
         try:
-            with self._signals():
-                await self._live(store.watch())
+            await self._live(store.watch())
         finally:
             await self._shut_down(links)
 
@@ -200,12 +200,10 @@ class Service:
         if self._until_idle and self._campaigns.idle and not any(line.sender.backlog for line in self._lines):
             self._stop.set()
 
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
+    def _take_signals(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal, number)
-        yield
 
     def _on_signal(self, number: signal.Signals) -> None:
         """Stop cleanly; a second signal kills at once, as if the power had gone."""

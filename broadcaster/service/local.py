@@ -16,7 +16,7 @@ from broadcaster.flow.judgement import readable_order
 from broadcaster.flow.send import Sender
 from broadcaster.flow.underway import Job
 from broadcaster.lang import Said
-from broadcaster.model import CampaignState, CarrierCode, MessageClass, Order, State
+from broadcaster.model import CampaignId, CampaignState, CarrierCode, MessageClass, Order, State
 from broadcaster.rules import windows
 from broadcaster.rules.lifecycle import Action, move
 from broadcaster.service.installation import Installation
@@ -72,7 +72,7 @@ class Campaigns:
         self._planned({item.name: from_ms(item.planned_ms) for item in scheduled if item.planned_ms})
         for item in scheduled:
             self._see_to(item, now)
-        self._assign([(running[lane.campaign_id], lane) for lane in open_lanes])
+        self._assign(running, open_lanes)
         self._live = bool(live)
 
     def _see_to(self, item: Campaign, now: dt.datetime) -> None:
@@ -124,14 +124,16 @@ class Campaigns:
 
         self._writer.submit(change).add_done_callback(changed)
 
-    def _assign(self, running: list[tuple[Campaign, Lane]]) -> None:
+    def _assign(self, running: Mapping[CampaignId, Campaign], open_lanes: list[Lane]) -> None:
         jobs: dict[CarrierCode, dict[int, Job]] = {code: {} for code in self._senders}
-        for campaign, lane in running:
-            order = readable_order(campaign)
+        orders = {campaign_id: readable_order(item) for campaign_id, item in running.items()}
+        for campaign_id, order in orders.items():
             if order is None:
-                self._halt(campaign, self._now())
-            elif lane.carrier in jobs and not lane.halted:
-                jobs[lane.carrier][lane.id] = _job(campaign, order, lane)
+                self._halt(running[campaign_id], self._now())
+        for lane in open_lanes:
+            order = orders[lane.campaign_id]
+            if order is not None and lane.carrier in jobs and not lane.halted:
+                jobs[lane.carrier][lane.id] = _job(running[lane.campaign_id], order, lane)
         for code, sender in self._senders.items():
             if jobs[code] != self._assigned[code]:
                 self._assigned[code] = jobs[code]

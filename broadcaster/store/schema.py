@@ -2,7 +2,8 @@
 
 Times are integers: ``_ms`` is milliseconds and ``_ns`` nanoseconds since 1970 UTC, ``_s`` seconds. A phone number is only ever a
 16-byte token (store/vault.py). A message's id carries its lane: ``lane << 32 | position``; positions from `EXCLUDED_FROM` upward are
-people who get no message, each with the reason.
+people who get no message, each with the reason. A roster's id is never used again (`sqlite_autoincrement`), lest an import go on
+writing into the roster that took the place of its own.
 """
 
 from __future__ import annotations
@@ -111,6 +112,7 @@ roster = Table(
     Column("complete", Boolean, nullable=False),
     Column("salt", LargeBinary(16), nullable=False),
     Column("commitment", String(64)),
+    sqlite_autoincrement=True,
 )
 
 roster_drop = Table(

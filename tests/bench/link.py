@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -55,7 +54,7 @@ def measure(sink: Path, name: str, count: int, window: int) -> Result:
         finally:
             serving.kill()
     assert client.returncode == 0, f"{name} failed"
-    assert submits == receipts == acknowledged == count, f"{name}: {submits} submits, {receipts} receipts, {acknowledged} acknowledged"
+    assert submits == receipts == acknowledged == count, (name, submits, receipts, acknowledged)
     return Result(count * 1e9 / spent_ns, (usage.ru_utime + usage.ru_stime) / count * 1e6)
 
 

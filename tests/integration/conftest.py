@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import json
 import os
 import re
 import signal
@@ -24,6 +23,8 @@ from broadcaster.files.carriers import read_cards
 from broadcaster.files.people import add_person, generate_key, public_key_of
 from broadcaster.files.settings import load_settings
 from broadcaster.flow import admit, compose, enlist, intake
+from broadcaster.flow.status import Status, status
+from broadcaster.flow.verify import Check, verify
 from broadcaster.link.ledger import LedgerRow, read_ledger
 from broadcaster.model import (
     AreaCode,
@@ -40,15 +41,13 @@ from broadcaster.model import (
     Variant,
 )
 from broadcaster.service.installation import CONFIG_FILE, Installation, initialise, open_installation
-from broadcaster.flow.status import Status, status
-from broadcaster.flow.verify import Check, verify
 from broadcaster.store.campaigns import find_campaign
 
 REPOSITORY = Path(__file__).parents[2]
 HEADS = {"viettel": "8496", "vinaphone": "8491", "mobifone": "8490", "vietnamobile": "8492", "gmobile": "84993"}
 MNC = {"viettel": "04", "vinaphone": "02", "mobifone": "01", "vietnamobile": "05", "gmobile": "07"}
 COMMUNES = ("21025", "21040", "21548")
-PATIENCE_S = 15.0
+PATIENCE_S = 60.0
 PASSWORD = "Mk-thu-9"
 
 
@@ -135,7 +134,12 @@ class Rig:
 
     def _people(self) -> dict[str, Person]:
         self.keys = {}
-        for name, role in (("soan", Role.AUTHOR), ("duyet-1", Role.APPROVER), ("duyet-2", Role.APPROVER), ("truc", Role.DUTY_OFFICER)):
+        for name, role in (
+            ("soan", Role.AUTHOR),
+            ("duyet-1", Role.APPROVER),
+            ("duyet-2", Role.APPROVER),
+            ("truc", Role.DUTY_OFFICER),
+        ):
             self.keys[name] = generate_key()
             person = Person(name=name, title=name, roles=frozenset({role}), public_key=public_key_of(self.keys[name]))
             add_person(self.folder / "people.toml", person)
@@ -148,13 +152,19 @@ class Rig:
         now = dt.datetime.now(dt.UTC)
         here = self.open()
         for code in self.carriers:
-            cells = [f"{code},lte,452,{MNC[code]},100,{1000 + at},S{at},15.1,108.8,{commune},2025-07-01," for at, commune in enumerate(COMMUNES)]
+            cells = [
+                f"{code},lte,452,{MNC[code]},100,{1000 + at},S{at},15.1,108.8,{commune},2025-07-01,"
+                for at, commune in enumerate(COMMUNES)
+            ]
             inventory = folder / f"cells-{code}.csv"
             header = "carrier,radio,mcc,mnc,area,cell,site,lat,lon,commune,valid_from,valid_to"
             inventory.write_text("\n".join([header, *cells]) + "\n")
             intake.import_cells(here.store, here.auditor, inventory, here.areas())
             seen = (now - dt.timedelta(hours=1)).astimezone(dt.timezone(dt.timedelta(hours=7))).strftime("%Y-%m-%dT%H:%M:%S")
-            rows = [f"{HEADS[code]}{at:0{11 - len(HEADS[code])}d},lte:452-{MNC[code]}:{1000 + at % len(COMMUNES)},{seen}" for at in range(subscribers)]
+            rows = [
+                f"{HEADS[code]}{at:0{11 - len(HEADS[code])}d},lte:452-{MNC[code]}:{1000 + at % len(COMMUNES)},{seen}"
+                for at in range(subscribers)
+            ]
             roster = folder / f"roster-{code}.csv"
             roster.write_text("\n".join(["msisdn,cell,last_seen", *rows]) + "\n")
             intake.import_roster(
@@ -172,7 +182,9 @@ class Rig:
             variant=variant,
             values={},
             sender="SKHCN-QNG",
-            audience=Audience(tuple(AreaCode(code) for code in COMMUNES), tuple(sorted(map(CarrierCode, self.carriers))), 72, 48, most),
+            audience=Audience(
+                tuple(AreaCode(code) for code in COMMUNES), tuple(sorted(map(CarrierCode, self.carriers))), 72, 48, most
+            ),
             window=DailyWindow(dt.time(0), dt.time(0)),
             start=None,
             start_within_h=2,

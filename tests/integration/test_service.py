@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 import threading
 import time
@@ -13,7 +12,7 @@ from broadcaster.flow import admit
 from broadcaster.model import State, Variant
 
 QUIET = "seed = 1\n[receipt]\ndelay_ms = [0, 5]\n"
-LATE = "seed = 1\n[receipt]\ndelay_ms = [500, 1500]\n"
+LATE = "seed = 1\n[response]\nid = 'hex'\n[receipt]\nid = 'decimal'\ndelay_ms = [500, 1500]\n"
 REPLIES = (
     "seed = 2\n[receipt]\ndelay_ms = [0, 5]\n[reply]\nshare = 0.3\ndelay_ms = [0, 5]\n[refuse]\nshare = 0.05\nstatus = 0x0B\n"
     "[throttle]\ntps = 150\n"
@@ -45,6 +44,7 @@ def test_a_campaign_is_sent_and_every_record_agrees_with_the_carriers(make_rig):
     assert rig.state() == "finished"
     # The rest of the receipts and replies comes to the next service.
     service = rig.serve()
+    rig.wait_for(lambda: rig.service_log.read_text().count("started ") == 2, service)
     rig.wait_for(lambda: rig.count(State.ACCEPTED) == 0, service)
     assert rig.stop(service) == 0
     checks = rig.verify()
@@ -58,7 +58,7 @@ def test_a_campaign_is_sent_and_every_record_agrees_with_the_carriers(make_rig):
     refused_at = {row.dst: row.t for row in replies if row.acked}
     assert all(row.t <= refused_at.get(row.dst, row.t) + 1_000_000_000 for row in submits)
     throttled = sum(row.status == 0x58 for row in submits)
-    assert 0 < throttled
+    assert throttled > 0
     assert rig.count(State.REFUSED) > 5
 
 
@@ -224,19 +224,3 @@ def test_what_is_not_this_installation_s_is_refused_with_its_exit_code(make_rig)
         path.unlink()
     assert run()[0] == 10
     assert rig.submits() == []
-
-
-def test_rates_hold_over_restarts_by_the_carriers_clock(make_rig):
-    rig = make_rig({"viettel": QUIET}, 700, tps=150)
-    for target in (100, 250, 400):
-        service = rig.serve()
-        rig.wait_for(lambda target=target: rig.taken() >= target, service)
-        service.kill()
-        service.wait()
-    service = rig.serve()
-    rig.wait_for(lambda: rig.state() == "finished", service)
-    assert rig.stop(service) == 0
-    assert failures(rig.verify()) == []
-    moments = [row.t for row in rig.submits()]
-    starts = [later - earlier for earlier, later in itertools.pairwise(moments) if later - earlier > 500_000_000]
-    assert len(starts) >= 3

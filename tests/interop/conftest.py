@@ -1,4 +1,4 @@
-"""What every test here needs: the texts, an ESME of ours, a carrier of ours, and a tap that sees what crosses the wire between the two.
+"""What every test here needs: the texts, an ESME of ours, a carrier of ours, and a tap that sees what crosses the wire between two.
 
 The tap cuts and reads PDUs by itself, with `struct` and nothing of ours, so that neither side is the witness of its own conduct.
 """
@@ -11,7 +11,8 @@ import dataclasses
 import shutil
 import struct
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Set
+from collections.abc import AsyncIterator, Callable
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final, NamedTuple
@@ -63,6 +64,11 @@ class Pdu(NamedTuple):
     sequence: int
     body: bytes
 
+    @property
+    def octets(self) -> bytes:
+        """The whole PDU."""
+        return struct.pack(">IIII", 16 + len(self.body), self.command, self.status, self.sequence) + self.body
+
 
 class Tap:
     """A relay between an ESME and an SMS centre that notes every PDU and changes none."""
@@ -90,7 +96,7 @@ class Tap:
         other = {"esme": "smsc", "smsc": "esme"}
         await self.until(lambda: all(self.seen(other[asker], ENQUIRE_LINK | ANSWER) for asker in askers))
 
-    def check(self, *, refused: Set[int] = frozenset(), unanswered: Set[int] = frozenset()) -> None:
+    def check(self, *, refused: AbstractSet[int] = frozenset(), unanswered: AbstractSet[int] = frozenset()) -> None:
         """Assert that the bind came first, that each request was answered once and with status 0, and that the ESME unbound.
 
         Responses to the commands in `refused` may have any status, those to the commands in `unanswered` may be missing.
@@ -251,7 +257,8 @@ class Carrier:
 @contextlib.asynccontextmanager
 async def carrier(card: CarrierCard, ledger: Path, **mood: Any) -> AsyncIterator[Carrier]:
     """Run a simulated carrier whose receipts are quick and whose subscribers all text back."""
-    temperament = Temperament(receipt_delay_ms=SpanMs(0, 20), reply_share=1.0, reply_delay_ms=SpanMs(20, 60), **mood)
+    quick = {"receipt_delay_ms": SpanMs(0, 20), "reply_share": 1.0, "reply_delay_ms": SpanMs(20, 60)}
+    temperament = Temperament(**quick | mood)
     stop = asyncio.Event()
     listening: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     serving = asyncio.create_task(serve(card, temperament, ledger, port=0, ready=listening.set_result, stop=stop))
@@ -296,7 +303,18 @@ def tool(name: str) -> str:
 def rig() -> SimpleNamespace:
     """Hand the tools above to tests, which cannot import a conftest."""
     return SimpleNamespace(
-        carrier=carrier, esme=esme, numbers=numbers, tap=tap, tool=tool, patience_s=PATIENCE_S, host=HOST, sender=SENDER, campaign=CAMPAIGN,
-        gsm_one=GSM_ONE, gsm_three=GSM_THREE, ucs2_one=UCS2_ONE, ucs2_three=UCS2_THREE,
+        carrier=carrier,
+        esme=esme,
+        numbers=numbers,
+        tap=tap,
+        tool=tool,
+        patience_s=PATIENCE_S,
+        host=HOST,
+        sender=SENDER,
+        campaign=CAMPAIGN,
+        gsm_one=GSM_ONE,
+        gsm_three=GSM_THREE,
+        ucs2_one=UCS2_ONE,
+        ucs2_three=UCS2_THREE,
         texts=(GSM_ONE, GSM_THREE, UCS2_ONE, UCS2_THREE),
-    )  # fmt: skip
+    )

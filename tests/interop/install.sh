@@ -9,9 +9,10 @@ missing=""
 for pair in node:nodejs npm:npm tshark:tshark bearerbox:kannel smsbox:kannel; do
 	PATH="$PATH:/usr/sbin:/sbin" command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair#*:}"
 done
-missing=$(echo "$missing" | tr ' ' '\n' | sort -u | tr '\n' ' ')
+# shellcheck disable=SC2086 # a list of words is meant
+missing=$(printf '%s\n' $missing | sort -u | paste -sd ' ' -)
 
-if [ -n "$(echo "$missing" | tr -d ' ')" ]; then
+if [ -n "$missing" ]; then
 	if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
 		say "these Debian packages are missing: $missing"
 		say "install them as root (apt-get install --no-install-recommends $missing), or run this target as root on Debian"

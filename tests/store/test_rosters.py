@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import text
 
-from broadcaster.errors import LockedError
+from broadcaster.errors import LockedError, StoreError
 from broadcaster.model import CarrierCode, RosterId
 from broadcaster.store import rosters as table
 from broadcaster.store.engine import Store
@@ -96,3 +96,12 @@ def test_leftovers_go_in_slices(store: Store) -> None:
     with store.read() as connection:
         assert table.incomplete_rosters(connection, VIETTEL) == [other]
         assert table.stored_subscribers(connection, other) == 1
+
+
+def test_an_id_is_never_used_again(store: Store) -> None:
+    removed = begin(store)
+    with store.write() as connection:
+        assert table.drop_slice(connection, removed)
+    assert begin(store) > removed
+    with pytest.raises(StoreError):
+        add(store, removed, (1, 1, 1))

@@ -1,4 +1,4 @@
-"""A campaign that is approved and running, a link that answers as it is told, and a sender between them on a clock we turn by hand."""
+"""A campaign that is approved and running, a link that answers as told, and a sender between them on a clock turned by hand."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import insert, text
 
+from broadcaster.files.prefixes import read_plan
 from broadcaster.flow.lease import Gate
 from broadcaster.flow.send import Sender
 from broadcaster.flow.settle import Inbox
 from broadcaster.flow.underway import Flight, Job
 from broadcaster.flow.verify import Check, verify
-from broadcaster.files.prefixes import read_plan
 from broadcaster.model import Approval, CampaignState, CarrierCard, CarrierCode, DailyWindow, Environment, Order, Person, State
 from broadcaster.rules import approval as rule
 from broadcaster.rules.lifecycle import Action
@@ -149,13 +149,11 @@ class Field:
         self.link = ScriptedLink(self.card.window, self.clock)
         with store.write() as connection:
             connection.execute(
-                insert(installation).values(
-                    id=1, environment="rehearsal", created_ms=0, vault_fingerprint=vault.fingerprint, epoch=1
-                )
+                insert(installation).values(id=1, environment="rehearsal", created_ms=0, vault_fingerprint=vault.fingerprint, epoch=1)
             )
 
     def warn(self, messages: int, *, text_of_body: str = "CANH BAO", signed: bool = True, card: Any = None, **order: Any) -> Lane:
-        """Make the campaign: `messages` recipients, `text_of_body` cut by the card; `card` and further fields change card and order."""
+        """Make the campaign to `messages` people; `card` and further fields change card and order."""
         self.card = replace(self.card, **(card or {}))
         self.link.window = self.card.window
         self.order = replace(self.order, **order)

@@ -54,7 +54,8 @@ TAMPERINGS = {
     "a signer was removed": lambda field: field.people.pop("truong-phong"),
     "more messages than signed": lambda field: field.sql("UPDATE lane SET messages = 100000"),
     "another lane makes it too many": lambda field: field.sql(
-        "INSERT INTO lane (campaign_id, carrier, body, parts, messages, excluded, next_position) VALUES (1, 'mobifone', '', 1, 99990, 0, 1)"
+        "INSERT INTO lane (campaign_id, carrier, body, parts, messages, excluded, next_position) "
+        "VALUES (1, 'mobifone', '', 1, 99990, 0, 1)"
     ),
     "a number": lambda field: field.sql("UPDATE message SET token = zeroblob(16) WHERE id = :id", id=field.lane.first_id + 2),
     "somebody excluded": lambda field: field.sql(

@@ -171,7 +171,21 @@ def test_a_refused_part_drops_the_rest(field):
     settled(field, State.REFUSED)
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("answers", [(BAD_NUMBER, QUEUE_FULL, 0), (QUEUE_FULL, BAD_NUMBER, 0), (BAD_NUMBER, THROTTLED, 0)])
+def test_what_is_left_of_a_refused_message_is_not_tried_again(field, answers):
+    field.warn(1, text_of_body=LONG, card={"window": 3})
+
+    async def scene(stage):
+        await stage.answer(*answers)
+        await stage.wait_s(60)
+
+    field.play(scene)
+    assert len(field.link.log) == 3
+    finish(field)
+    settled(field, State.REFUSED)
+
+
+@pytest.mark.parametrize("seed", range(8))
 def test_no_mixture_of_outcomes_leaves_a_message_behind(field, seed):
     field.warn(25, text_of_body=LONG, card={"window": 9})
     chance = random.Random(seed)
@@ -454,12 +468,14 @@ def test_a_lost_link_leaves_only_what_was_written_uncertain(field):
     settled(field, State.UNCERTAIN, State.ACCEPTED)
 
 
-def test_the_other_parts_follow_when_one_is_uncertain(field):
+@pytest.mark.parametrize("answered", [(), (0,)])
+def test_the_other_parts_follow_when_one_is_uncertain(field, answered):
     field.warn(1, text_of_body=LONG, card={"window": 1})
 
     async def scene(stage):
-        await stage.answer(0)
+        await stage.answer(*answered)
         stage.link.lose()
+        field.refused.add(field.token(1))  # half a warning would be worse
         await stage.calm()
         stage.link.bound = True
         stage.sender.pump()

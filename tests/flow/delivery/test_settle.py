@@ -17,7 +17,9 @@ from broadcaster.smpp.events import Quarantined
 
 def deliver(source: str, octets: bytes, *, esm_class: int = 0, data_coding: int = 0, tlvs=None, kind=DeliverSm) -> Inbound:
     if kind is DataSm:
-        body = DataSm(source=source, destination="SKHCN-QNG", esm_class=esm_class, data_coding=data_coding, tlvs=tlvs or {0x0424: octets})
+        body = DataSm(
+            source=source, destination="SKHCN-QNG", esm_class=esm_class, data_coding=data_coding, tlvs=tlvs or {0x0424: octets}
+        )
     else:
         body = DeliverSm(source, "SKHCN-QNG", octets, 1, 1, 5, 0, esm_class, data_coding=data_coding, tlvs=tlvs or {})
     return Inbound(1, 1, body)
@@ -34,6 +36,14 @@ def said(source: str, words: str) -> Inbound:
 
 def number(position: int) -> str:
     return str(84_961_000_000 + position - 1)
+
+
+async def stored(inbox) -> None:
+    for _ in range(5_000):
+        if not inbox._storing:
+            return
+        await asyncio.sleep(0.001)
+    pytest.fail("it was never stored")
 
 
 def session(field, scene):
@@ -79,8 +89,7 @@ def test_what_cannot_be_stored_is_refused_for_now_and_taken_when_it_comes_again(
         monkeypatch.setattr(field.store, "write", broken)
         batch = [receipt(number(1), "1"), said(number(1), "TC")]
         inbox.on_inbound(batch)
-        while inbox._storing:
-            await asyncio.sleep(0.001)
+        await stored(inbox)
         # What was refused counts already, whatever the disk does.
         assert field.token(1) in field.refused
         monkeypatch.setattr(field.store, "write", real)
@@ -103,8 +112,7 @@ def test_a_withdrawal_that_cannot_be_stored_changes_nothing(field, monkeypatch):
         real = field.store.write
         monkeypatch.setattr(field.store, "write", broken)
         inbox.on_inbound([said(number(1), "DK")])
-        while inbox._storing:
-            await asyncio.sleep(0.001)
+        await stored(inbox)
         assert field.token(1) in field.refused
         monkeypatch.setattr(field.store, "write", real)
         inbox.on_inbound([said(number(1), "DK")])
@@ -157,7 +165,9 @@ def test_a_receipt_for_somebody_else_is_kept_and_counts_for_nobody(field):
 
     async def scene(stage, inbox):
         await stage.answer(0, 0)
-        inbox.on_inbound([receipt(number(2), "id1"), receipt("84961999999", "id1"), receipt("KHONG-SO", "id1"), receipt(number(1), "id9")])
+        inbox.on_inbound(
+            [receipt(number(2), "id1"), receipt("84961999999", "id1"), receipt("KHONG-SO", "id1"), receipt(number(1), "id9")]
+        )
 
     assert session(field, scene) == [(0, 4)]
     assert set(field.states().values()) == {State.ACCEPTED}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import time
+
 from broadcaster.flow.status import status
 from broadcaster.model import CampaignState, DailyWindow
 from broadcaster.store.links import LinkRow, put_links
 from broadcaster.store.times import to_ms
-from datetime import time
 
 
 def look(field):

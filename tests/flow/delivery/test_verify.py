@@ -28,7 +28,16 @@ class Carrier:
         self.shas = []
 
     def submit(self, moment_ns, number, part, status, smsc_id):
-        row = {"t": moment_ns, "e": "submit", "session": 1, "seq": 1, "src": "SKHCN-QNG", "dst": str(number), "part": part, "parts": 3}
+        row = {
+            "t": moment_ns,
+            "e": "submit",
+            "session": 1,
+            "seq": 1,
+            "src": "SKHCN-QNG",
+            "dst": str(number),
+            "part": part,
+            "parts": 3,
+        }
         self.lines.append(row | {"ref": 1, "sha": self.shas[part - 1], "status": status, "id": smsc_id})
 
     def receipt(self, moment_ns, number, smsc_id, stat, *, acked=True):
@@ -182,21 +191,27 @@ DATABASE = {
     "a lease left open": ("I2", "UPDATE lease SET closed_ms = NULL WHERE id = 1"),
     "two accepted attempts": (
         "I3",
-        "INSERT INTO submission SELECT message_id, part, 2, lease_id, carrier, 30, 0, 'x', sent_ns, answered_ms, NULL, NULL, NULL "
-        "FROM submission WHERE message_id = :id AND part = 1",
+        (
+            "INSERT INTO submission SELECT message_id, part, 2, lease_id, carrier, 30, 0, 'x', sent_ns, answered_ms, NULL, NULL, NULL"
+            " FROM submission WHERE message_id = :id AND part = 1"
+        ),
     ),
     "sent again while uncertain": (
         "I3",
-        "INSERT INTO submission SELECT message_id, part, 2, lease_id, carrier, 30, 0, 'x', sent_ns, answered_ms, NULL, NULL, NULL "
-        "FROM submission WHERE state = 20",
+        (
+            "INSERT INTO submission SELECT message_id, part, 2, lease_id, carrier, 30, 0, 'x', sent_ns, answered_ms, NULL, NULL, NULL"
+            " FROM submission WHERE state = 20"
+        ),
     ),
     "an uncertain part without a reason": ("I6", "UPDATE submission SET reason = NULL WHERE state = 20"),
     "an uncertain part under no lease": ("I6", "UPDATE submission SET lease_id = 999 WHERE state = 20"),
     "a refusal that came before": ("I7", "INSERT INTO opt_out SELECT token, 1 FROM message WHERE id = :id"),
     "a refusal backdated": (
         "I7",
-        "INSERT INTO opt_out SELECT m.token, min(s.sent_ns) / 1000000 - 2001 FROM submission s JOIN message m ON m.id = s.message_id "
-        "WHERE m.id = :id GROUP BY m.token",
+        (
+            "INSERT INTO opt_out SELECT m.token, min(s.sent_ns) / 1000000 - 2001 FROM submission s "
+            "JOIN message m ON m.id = s.message_id WHERE m.id = :id GROUP BY m.token"
+        ),
     ),
     "the text of the lane": ("I8", "UPDATE lane SET body = 'CHUYEN TIEN NGAY'"),
     "a signature": ("I8", "UPDATE approval SET signature = zeroblob(64)"),
@@ -206,7 +221,7 @@ DATABASE = {
     "too much at once": ("I9", "UPDATE submission SET sent_ns = (SELECT min(sent_ns) FROM submission)"),
     "before the start": ("I10", "UPDATE submission SET sent_ns = sent_ns - 3600000000000 WHERE message_id = :id"),
     "after the deadline": ("I10", "UPDATE submission SET sent_ns = sent_ns + 200000000000000 WHERE message_id = :id"),
-    "an audit entry altered": ("I15", "UPDATE audit SET detail_json = '{\"by\":\"x\"}' WHERE seq = 1"),
+    "an audit entry altered": ("I15", 'UPDATE audit SET detail_json = \'{"by":"x"}\' WHERE seq = 1'),
     "an audit entry gone": ("I15", "DELETE FROM audit WHERE seq = 2"),
     "the last audit entry gone": ("I15", "DELETE FROM audit WHERE seq = (SELECT max(seq) FROM audit)"),
     "a state that nobody gave it": ("I15", "UPDATE campaign SET state = 'cancelled'"),
@@ -265,7 +280,11 @@ LEDGER = {
     "another answer": ("answered here", lambda carrier: change(carrier, "submit", {"status": 0x45}, status=GONE)),
     "another outcome": ("show otherwise", lambda carrier: change(carrier, "receipt", {"stat": "UNDELIV"}, id="id1")),
     "a receipt that we lost": ("show otherwise", lambda carrier: carrier.lose_a_receipt()),
-    "a receipt of an unknown answer that we lost": ("show otherwise", lambda carrier: carrier.receipt(1, 84_961_000_002, "x9", "DELIVRD")),
+    "a receipt under another id": ("show otherwise", lambda carrier: change(carrier, "receipt", {"id": "77"}, id="id1")),
+    "a receipt of an unknown answer that we lost": (
+        "show otherwise",
+        lambda carrier: carrier.receipt(1, 84_961_000_002, "x9", "DELIVRD"),
+    ),
     "a refusal that we lost": ("not in force", lambda carrier: carrier.reply(1, 84_961_000_009, "TC")),
     "sent long after a refusal": (
         "had texted a refusal",

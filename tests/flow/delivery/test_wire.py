@@ -35,7 +35,9 @@ def card(cards):
 
 
 @pytest.mark.parametrize("long_text", ["udh8", "udh16"])
-@pytest.mark.parametrize(("text", "parts", "coding"), [("CANH BAO", 1, 0), ("x" * 460, 4, 0), ("x" * 400, 3, 0), (VIETNAMESE * 2, 3, 8)])
+@pytest.mark.parametrize(
+    ("text", "parts", "coding"), [("CANH BAO", 1, 0), ("x" * 460, 4, 0), ("x" * 400, 3, 0), (VIETNAMESE * 2, 3, 8)]
+)
 def test_the_receiver_puts_the_text_together_again(card, long_text, text, parts, coding):
     card = replace(card, long_text=long_text)
     bodies = carried(text, card, campaign=300)
@@ -65,7 +67,14 @@ def test_receipts_are_asked_for_where_they_mean_something(card):
 
 @pytest.mark.parametrize(
     ("minutes", "period"),
-    [(0, ""), (-5, ""), (1, "000000000100000R"), (60, "000000010000000R"), (1440 + 61, "000001010100000R"), (10**6, "000099104000000R")],
+    [
+        (0, ""),
+        (-5, ""),
+        (1, "000000000100000R"),
+        (60, "000000010000000R"),
+        (1440 + 61, "000001010100000R"),
+        (10**6, "000099104000000R"),
+    ],
 )
 def test_validity_is_a_relative_period_of_sixteen_characters(minutes, period):
     assert validity(minutes) == period

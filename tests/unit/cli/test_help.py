@@ -17,7 +17,7 @@ VERBS = {
     "db": ["upgrade"],
     "area": ["list"],
     "template": ["list", "lint", "preview"],
-    "carrier": ["list", "simulate"],
+    "carrier": ["list", "simulate", "check", "approve-check"],
     "cell": ["import"],
     "roster": ["import", "list"],
     "optout": ["add", "list"],

@@ -31,7 +31,7 @@ def test_it_is_made_whole_private_and_only_once(folder):
     assert len(here.areas()) == 96
     for path in [folder, *folder.rglob("*")]:
         assert path.stat().st_mode & 0o077 == 0, path
-    with pytest.raises(ConfigurationError, match="trống|empty"):
+    with pytest.raises(ConfigurationError, match=r"trống|empty"):
         initialise(folder, Environment.REHEARSAL, actor="test")
 
 

@@ -23,10 +23,12 @@ from broadcaster.smpp import (
     EnquireLink,
     GenericNack,
     Ignored,
+    Late,
     LinkDead,
     PeerUnbound,
     Quarantined,
     QuerySm,
+    QuerySmResp,
     RemoteProtocolError,
     Responded,
     Role,
@@ -41,6 +43,7 @@ from broadcaster.smpp import (
     Unknown,
     encode,
 )
+from broadcaster.smpp import window as smpp_window
 
 TEMPLATE = SubmitTemplate.build(source="CATINH", short_message=b"Canh bao")
 NUMBER = b"84901234567"
@@ -236,11 +239,52 @@ def test_a_nack_without_our_number_is_a_suspicion_only(sequence: int) -> None:
     assert session.outstanding == 1
 
 
-def test_a_late_answer_is_told_with_its_body() -> None:
+@pytest.mark.parametrize(
+    ("answer", "status", "late"),
+    [
+        (SubmitSmResp("id"), 0, Late("c", 0, "id")),
+        (SubmitSmResp(), 0x58, Late("c", 0x58, None)),
+        (SubmitSmResp(), 0, Late("c", 0, None)),
+        (GenericNack(), 0x02, Late("c", 0x02, None)),
+        (GenericNack(), 0, Late("c", 0xFF, None)),
+    ],
+)
+def test_f39_a_late_answer_finds_its_message_once(answer: SubmitSmResp | GenericNack, status: int, late: Late) -> None:
     session = esme()
-    session.submit(TEMPLATE, NUMBER, "c", 0.0)
+    sequence = session.submit(TEMPLATE, NUMBER, "c", 0.0)
     assert session.tick(60.0) == [TimedOut("c")]
-    assert session.receive(encode(SubmitSmResp("late"), 2), 61.0) == [Ignored(Command.SUBMIT_SM_RESP, 0, 2, b"late\0")]
+    assert (session.outstanding, session.room) == (0, 10)
+    assert session.receive(encode(answer, sequence, status), 61.0) == [late]
+    (again,) = session.receive(encode(answer, sequence, status), 62.0)
+    assert isinstance(again, Ignored)
+    assert session.close() == []
+
+
+def test_f39_other_late_answers_are_only_noted() -> None:
+    session = esme()
+    sequence = session.request(QuerySm("1", "CATINH"), "question", 0.0)
+    assert session.tick(60.0) == [TimedOut("question")]
+    events = session.receive(encode(QuerySmResp("1"), sequence) + encode(GenericNack(), sequence, 3), 61.0)
+    assert [type(event) for event in events] == [Ignored, Ignored]
+
+
+def test_f39_the_newest_expired_messages_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(smpp_window, "MOST_EXPIRED", 2)
+    session = esme()
+    sequences = [session.submit(TEMPLATE, NUMBER, row, 0.0) for row in range(3)]
+    session.tick(60.0)
+    events = session.receive(b"".join(encode(SubmitSmResp("id"), sequence) for sequence in sequences), 61.0)
+    assert [type(event) for event in events] == [Ignored, Late, Late]
+    assert events[1:] == [Late(1, 0, "id"), Late(2, 0, "id")]
+
+
+def test_f39_a_number_whose_answer_may_still_come_is_not_given_out_again() -> None:
+    slots = smpp_window.Window(2, smpp_window.MOST_SEQUENCE)
+    slots.put(slots.reserve(), Command.SUBMIT_SM_RESP, "first", 1.0)
+    slots.put(slots.reserve(), Command.SUBMIT_SM_RESP, "second", 1.0)
+    assert slots.expire(1.0) == ["first", "second"]
+    slots._next = smpp_window.MOST_SEQUENCE
+    assert slots.reserve() == 2
 
 
 def test_the_first_of_two_answers_counts() -> None:

@@ -80,3 +80,59 @@ def test_a_template_has_one_reference_at_most() -> None:
 def test_a_template_has_no_destination() -> None:
     with pytest.raises(LocalProtocolError, match=r"^destination"):
         SubmitTemplate(SubmitSm("S", "84901234567"))
+
+
+def concatenated(element: bytes) -> bytes:
+    return bytes((len(element),)) + element + b"text"
+
+
+PORTS = b"\x05\x04\x0b\x84\x23\xf0"
+
+
+@pytest.mark.parametrize(
+    ("short_message", "esm_class", "tlvs", "changed", "changed_tlvs", "most"),
+    [
+        (concatenated(b"\0\3\7\2\1"), 0x40, {}, concatenated(b"\0\3\xab\2\1"), {}, 0xFF),
+        (concatenated(b"\x08\4\0\7\2\1"), 0x40, {0x1400: b"v"}, concatenated(b"\x08\4\0\xab\2\1"), {0x1400: b"v"}, 0xFFFF),
+        (concatenated(PORTS + b"\0\3\7\2\1"), 0x40, {}, concatenated(PORTS + b"\0\3\xab\2\1"), {}, 0xFF),
+        (b"text", 0, {0x1400: b"v", Tag.SAR_MSG_REF_NUM: b"\0\7"}, b"text", {0x1400: b"v", Tag.SAR_MSG_REF_NUM: b"\0\xab"}, 0xFFFF),
+        (concatenated(PORTS), 0x40, {Tag.SAR_MSG_REF_NUM: b"\0\7"}, concatenated(PORTS), {Tag.SAR_MSG_REF_NUM: b"\0\xab"}, 0xFFFF),
+    ],
+    ids=["8-bit", "16-bit", "8-bit after ports", "SAR", "SAR beside ports"],
+)
+@pytest.mark.parametrize("reference", [None, 513])
+def test_f60_the_number_that_ties_parts_together_is_spliced(
+    short_message: bytes,
+    esm_class: int,
+    tlvs: dict[int, bytes],
+    changed: bytes,
+    changed_tlvs: dict[int, bytes],
+    most: int,
+    reference: int | None,
+) -> None:
+    def whole(message: bytes, optional: dict[int, bytes], destination: str) -> SubmitSm:
+        return SubmitSm("CATINH", destination, message, dest_ton=1, esm_class=esm_class, tlvs=optional)
+
+    template = SubmitTemplate(whole(short_message, tlvs, ""))
+    own = {} if reference is None else {Tag.USER_MESSAGE_REFERENCE: struct.pack(">H", reference)}
+    assert template.splice(3, b"84901234567", reference) == encode(whole(short_message, tlvs | own, "84901234567"), 3)
+    assert template.splice(3, b"84901234567", reference, 0xAB) == encode(whole(changed, changed_tlvs | own, "84901234567"), 3)
+    for number in (-1, most + 1):
+        with pytest.raises(LocalProtocolError, match=r"^part_reference: .* does not fit"):
+            template.splice(3, b"84901234567", reference, number)
+
+
+@pytest.mark.parametrize(
+    ("short_message", "esm_class", "tlvs"),
+    [
+        (b"\5\0\3\7\2\1", 0, {}),
+        (b"", 0x40, {}),
+        (concatenated(PORTS), 0x40, {}),
+        (b"\1\0", 0x40, {}),
+        (b"", 0, {Tag.SAR_MSG_REF_NUM: b"\7", 0x1400: b"v"}),
+    ],
+)
+def test_f60_a_template_without_parts_takes_no_such_number(short_message: bytes, esm_class: int, tlvs: dict[int, bytes]) -> None:
+    template = SubmitTemplate(SubmitSm("CATINH", "", short_message, esm_class=esm_class, tlvs=tlvs))
+    with pytest.raises(LocalProtocolError, match="ties no parts together"):
+        template.splice(1, b"84901234567", part_reference=1)

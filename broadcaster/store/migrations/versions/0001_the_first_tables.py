@@ -171,6 +171,7 @@ def upgrade() -> None:
         sa.Column("salt", sa.LargeBinary(length=16), nullable=False),
         sa.Column("commitment", sa.String(length=64), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_roster")),
+        sqlite_autoincrement=True,
     )
     op.create_table(
         "submission",

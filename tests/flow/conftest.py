@@ -1,0 +1,62 @@
+"""Files as carriers send them, taken in through the product's own intake."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+
+from broadcaster.flow import intake
+from broadcaster.model import Area, CarrierCode
+from broadcaster.store.audit import Auditor
+from broadcaster.store.engine import Store
+from broadcaster.store.rosters import Roster
+from broadcaster.store.vault import Vault
+
+MNC = {"mobifone": "01", "viettel": "04"}
+HEADS = {"mobifone": "8490", "viettel": "8496"}
+COMMUNES = ("21025", "21040", "21548", "21172")
+HEADER = "carrier,radio,mcc,mnc,area,cell,site,lat,lon,commune,valid_from,valid_to"
+
+Load = Callable[..., Roster]
+
+
+def inventory_of(carrier: str) -> str:
+    """One LTE cell a commune; the cell's identity is its place in `COMMUNES`, from 1000."""
+    mnc = MNC[carrier]
+    cells = [f"{carrier},lte,452,{mnc},100,{1000 + at},S{at},15.1,108.8,{code},2025-07-01," for at, code in enumerate(COMMUNES)]
+    return "\n".join([HEADER, *cells]) + "\n"
+
+
+def export_of(carrier: str, rows: Iterable[tuple[int, int, dt.datetime]]) -> str:
+    """Rows of (number within the carrier, place in `COMMUNES`, last seen)."""
+    lines = [f"{HEADS[carrier]}{number:07d},lte:452-{MNC[carrier]}:{1000 + place},{seen.isoformat()}" for number, place, seen in rows]
+    return "\n".join(["msisdn,cell,last_seen", *lines]) + "\n"
+
+
+@pytest.fixture
+def load(installed_store: Store, vault: Vault, auditor: Auditor, areas: list[Area], tmp_path: Path, now: dt.datetime) -> Load:
+    """Take in a carrier's inventory and an export of `subscribers`, in turn in each commune, all seen an hour ago."""
+
+    def take_in(carrier: str, subscribers: int, *, inventory: bool = True, observed_at: dt.datetime | None = None) -> Roster:
+        if inventory:
+            cells = tmp_path / f"cells-{carrier}.csv"
+            cells.write_text(inventory_of(carrier), encoding="utf-8")
+            intake.import_cells(installed_store, auditor, cells, areas)
+        seen = (observed_at or now) - dt.timedelta(hours=1)
+        export = tmp_path / f"export-{carrier}-{subscribers}.csv"
+        export.write_text(export_of(carrier, [(number, number % len(COMMUNES), seen) for number in range(subscribers)]))
+        return intake.import_roster(
+            installed_store,
+            auditor,
+            vault,
+            export,
+            carrier=CarrierCode(carrier),
+            observed_at=observed_at,
+            legal_basis="công văn 1",
+            now=now,
+        )
+
+    return take_in
