@@ -8,9 +8,10 @@ SUBSCRIBERS ?= 20000
 RATE ?=
 LANG_UI ?= vi
 STATE ?= demo-state
+FUZZ_SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format interop bench lock clean
+.PHONY: help install demo test coverage prove fuzz check format interop bench lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,8 +35,19 @@ check: $(STAMP) ## lint, types, layers, dependencies
 	$(BIN)/lint-imports
 	$(BIN)/deptry .
 
-test: check ## the gates and every test
-	$(BIN)/python -m pytest -n auto -m "not interop"
+test: check coverage ## the gates and every test
+	$(BIN)/python -m pytest -n auto -m "not interop" --ignore=tests/unit/smpp
+
+coverage: $(STAMP) ## the tests of the SMPP package, which must run through every branch of it
+	$(BIN)/coverage run --branch --source=broadcaster/smpp --data-file=$(VENV)/.coverage -m pytest -q -p no:xdist tests/unit/smpp
+	$(BIN)/coverage report --data-file=$(VENV)/.coverage --show-missing --skip-covered --fail-under=100
+
+prove: $(STAMP) ## what `make test` takes a dose of, in full: malformed PDUs, receipt histories, generated PDUs
+	BROADCASTER_PROVE=1 $(BIN)/python -m pytest -n auto tests/fuzz
+
+fuzz: $(STAMP) ## let a coverage-guided fuzzer at the parsers for FUZZ_SECONDS; its corpus stays in .venv/fuzz
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-fuzz.lock
+	$(BIN)/python tests/fuzz/explore.py --seconds $(FUZZ_SECONDS) --corpus $(VENV)/fuzz
 
 interop: $(STAMP) ## our SMPP link against foreign ones: smpp34, smpplib, aiosmpplib, node-smpp, Kannel, tshark
 	sh tests/interop/install.sh
@@ -43,6 +55,8 @@ interop: $(STAMP) ## our SMPP link against foreign ones: smpp34, smpplib, aiosmp
 
 bench: $(STAMP) ## measurements, as ratios in one run
 	PYTHONPATH=. $(BIN)/python tests/bench/campaign.py
+	$(BIN)/python tests/bench/link.py
+	$(BIN)/python tests/bench/simulator.py
 
 format: $(STAMP) ## mend layout and simple lint
 	$(BIN)/ruff check --fix .

@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
+from pathlib import Path
 from typing import NewType
 
 Msisdn = NewType("Msisdn", int)
@@ -287,6 +288,8 @@ class CarrierCard:
     """Keys whose value is our assumption, not the carrier's word."""
     test_numbers: tuple[Msisdn, ...] = field(default=(), repr=False)
     """Phones of our own, registered with the carrier: the only ones `carrier check` may text."""
+    tls_ca: Path | None = None
+    """Certificates (PEM) of the only authorities to be trusted for this carrier; None trusts the system's."""
 
 
 @dataclass(frozen=True, slots=True)

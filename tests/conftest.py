@@ -62,7 +62,7 @@ def _vietnamese() -> None:
     speak("vi")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def now() -> dt.datetime:
     return NOW
 
@@ -104,23 +104,23 @@ def store(make_store: Callable[..., Store]) -> Store:
 @pytest.fixture
 def installed_store(store: Store, vault: Vault) -> Store:
     """The database of a rehearsal installation."""
+    values = {"id": 1, "environment": "rehearsal", "created_ms": 0, "vault_fingerprint": vault.fingerprint, "epoch": 1}
     with store.write() as connection:
-        values = {"id": 1, "environment": "rehearsal", "created_ms": 0, "vault_fingerprint": vault.fingerprint, "epoch": 1}
         connection.execute(insert(installation).values(values))
     return store
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def vault() -> Vault:
     return Vault(bytes(range(32)))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def audit_key() -> bytes:
     return b"k" * 32
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def auditor(audit_key: bytes) -> Auditor:
     return Auditor(audit_key, "test")
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from broadcaster.cli import opening, output
-from broadcaster.cli.commands import Command, existing_file
+from broadcaster.cli.commands import Command, existing_file, invocation
 from broadcaster.cli.output import Column
 from broadcaster.errors import CarrierError, ConfigurationError, RefusedError
 from broadcaster.lang import Said, say
@@ -291,7 +291,7 @@ def _run(here: Installation, errand: Errand, approval: StandingApproval, *, with
         errand,
         reserve=lambda: reserve(here.store, here.auditor, here.audit_key, approval, errand, began),
         wait_s=wait_s,
-        tell=lambda said: output.tell(str(said)),
+        tell=lambda said: None if invocation().as_json else output.tell(str(said)),
     )
     report = judge(errand, asyncio.run(trial.run()), began, with_tps=with_tps)
     with here.store.write() as connection:
@@ -312,7 +312,8 @@ def _run(here: Installation, errand: Errand, approval: StandingApproval, *, with
 def _deliver(here: Installation, report: Report, card_file: Path | None) -> int:
     """Print report and card; a failed connection is raised after that, so that it has its own words and exit code."""
     from broadcaster.flow.check_card import filled_in, without_numbers
-    from broadcaster.flow.check_report import document, why
+    from broadcaster.flow.check_report import document
+    from broadcaster.flow.check_words import why
 
     card = report.errand.card
     text = filled_in((here.settings.carriers_folder / f"{card.code}.toml").read_text("utf-8-sig"), report)

@@ -6,6 +6,7 @@ A card never holds the password: it names a file readable by its owner only, or 
 from __future__ import annotations
 
 import re
+import ssl
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,6 +41,7 @@ class _Card(Table):
     host: Annotated[str, Field(pattern=r"^[A-Za-z0-9.:-]{1,253}$")]
     port: Annotated[int, Field(ge=1, le=65535)]
     tls: bool = False
+    tls_ca: str = ""
     system_id: Annotated[_Ascii, Field(min_length=1, max_length=15)]
     password_file: Annotated[str, Field(min_length=1)] | None = None
     password_env: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")] | None = None
@@ -121,6 +123,8 @@ class _Card(Table):
                     en="give only one of password_file and password_env",
                 )
             )
+        if self.tls_ca and not self.tls:
+            raise ValueError(Said(vi="tls_ca chỉ có nghĩa khi tls = true", en="tls_ca means something only with tls = true"))
         if self.environment is Environment.LIVE:
             if self.tps is None:
                 raise ValueError(Said(vi='tps = "unlimited" chỉ dùng khi diễn tập', en='tps = "unlimited" is for rehearsals only'))
@@ -177,6 +181,7 @@ def read_card(path: Path, env: Mapping[str, str]) -> CarrierCard:
         receipt_timeout_h=card.receipt_timeout_h,
         assumed=card.assumed,
         test_numbers=tuple(Msisdn(int(number)) for number in card.test_numbers),
+        tls_ca=_authorities(path, card),
     )
 
 
@@ -211,6 +216,19 @@ def _wrong_environment(path: Path, found: Environment, wanted: Environment) -> P
         en=f"this card is for {found}, but the installation is set to {wanted}",
     )
     return Problem(str(path), message, line_of(path, "environment"), "environment")
+
+
+def _authorities(path: Path, card: _Card) -> Path | None:
+    """Return the file of trusted authorities, which lies beside the card."""
+    if not card.tls_ca:
+        return None
+    file = path.parent / card.tls_ca
+    try:
+        ssl.create_default_context(cafile=file)
+    except OSError:
+        message = Said(vi=f"không đọc được chứng chỉ CA (PEM) trong {file}", en=f"no CA certificate (PEM) can be read from {file}")
+        raise InvalidFileError([Problem(str(path), message, line_of(path, "tls_ca"), "tls_ca")]) from None
+    return file
 
 
 def _password(path: Path, card: _Card, env: Mapping[str, str]) -> Secret:

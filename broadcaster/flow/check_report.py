@@ -9,32 +9,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from broadcaster.flow.check import Failure, Seen, SentPart
+from broadcaster.flow.check import Seen, SentPart
 from broadcaster.flow.check_gate import Errand
+from broadcaster.flow.check_words import SHAPES, STATES, WHERE, why
 from broadcaster.lang import Said
 from broadcaster.model import CarrierCard
-from broadcaster.rules.dialect import FINAL_STATES, IdDialect, ReceiptForm, Spelling, Where, detect_ids, every_form, receipt_form
+from broadcaster.rules.dialect import FINAL_STATES, IdDialect, ReceiptForm, Where, detect_ids, every_form, receipt_form
 from broadcaster.rules.numbers import mask
-from broadcaster.smpp.receipt import ReceiptState
 from broadcaster.smpp.status import Verdict, describe, verdict
 
 ENOUGH_OF_A_STEP: Final = 0.9
 """A step counts as tried when this share of its rate was really reached."""
-
-BIND_WORDS: Final[Mapping[int, Said]] = {
-    0x03: Said("nhà mạng không hiểu loại đăng nhập này (bind_transceiver)", "the carrier does not know this kind of bind"),
-    0x04: Said("sai trạng thái đăng nhập", "wrong bind state"),
-    0x05: Said("tài khoản đang được một phiên khác giữ", "another session still holds the account"),
-    0x08: Said("lỗi hệ thống phía nhà mạng", "a system error at the carrier"),
-    0x0D: Said(
-        "nhà mạng từ chối đăng nhập, không nói vì sao (thường do IP chưa được phép)",
-        "the bind failed, no reason given (often an address that is not allowed yet)",
-    ),
-    0x0E: Said("sai mật khẩu", "wrong password"),
-    0x0F: Said("sai tên tài khoản (system_id)", "wrong system_id"),
-    0x53: Said("sai system_type", "wrong system_type"),
-    0x58: Said("đăng nhập quá nhanh hoặc quá nhiều kết nối", "too many binds"),
-}
 
 
 class Finding(NamedTuple):
@@ -84,14 +69,6 @@ class Report:
         if self.seen.failure is not None:
             return 12
         return 3 if any(finding.ok is False for finding in self.findings) else 0
-
-
-def why(failure: Failure) -> Said:
-    """Return the cause of a failure in words."""
-    words = BIND_WORDS.get(failure.bind_status) if failure.bind_status is not None else None
-    if words is None:
-        return failure.reason
-    return Said(vi=f"{failure.reason.vi} – {words.vi}", en=f"{failure.reason.en} – {words.en}")
 
 
 def spread(seconds: Sequence[float]) -> Spread | None:
@@ -172,24 +149,25 @@ def _submits(seen: Seen) -> Finding:
 
 
 def _delivery(card: CarrierCard, seen: Seen) -> Finding:
-    ids = seen.ids()
-    final = _final_states(seen)
-    there = sum(bool(final.keys() & every_form(one)) for one in ids)
     if card.receipt_means == "none":
         said = Said("thẻ ghi nhà mạng không có biên nhận; không chờ", "the card says that there are no receipts; none were awaited")
         return Finding("receipts", ok=None, said=said)
-    states = Counter(final[next(iter(final.keys() & every_form(one)))] for one in ids if final.keys() & every_form(one))
-    details = [Said(f"{_STATES[state]}: {count} phần", f"{state}: {count} parts") for state, count in sorted(states.items())]
-    if missing := len(ids) - there:
+    final = _final_states(seen)
+    ended = [next((final[form] for form in every_form(one) if form in final), None) for one in seen.ids()]
+    missing = ended.count(None)
+    there = len(ended) - missing
+    states = Counter(state for state in ended if state is not None)
+    details = [Said(f"{STATES[state]}: {count} phần", f"{state}: {count} parts") for state, count in sorted(states.items())]
+    if missing:
         details.append(Said(f"{missing} phần không có biên nhận cuối", f"{missing} parts without a final receipt"))
-        if there and (pattern := _parts_with_receipt(seen, final)):
-            details.append(
-                Said(f"trong tin nhiều phần, chỉ phần {pattern} có biên nhận", f"of long texts only part {pattern} got a receipt")
-            )
+    if there and (places := _parts_with_receipt(seen, final)):
+        details.append(
+            Said(f"trong tin nhiều phần, chỉ phần {places} có biên nhận", f"of long texts only part {places} got a receipt")
+        )
     return Finding(
         "receipts",
-        ok=bool(ids) and not missing,
-        said=Said(f"{there} trên {len(ids)} phần có biên nhận cuối", f"{there} of {len(ids)} parts got a final receipt"),
+        ok=bool(ended) and not missing,
+        said=Said(f"{there} trên {len(ended)} phần có biên nhận cuối", f"{there} of {len(ended)} parts got a final receipt"),
         details=tuple(details),
     )
 
@@ -211,29 +189,10 @@ def _parts_with_receipt(seen: Seen, final: Mapping[str, str]) -> str:
     return ", ".join(map(str, sorted(with_receipt))) if with_receipt < {part.part for part in long} else ""
 
 
-_SHAPES: Final[Mapping[Spelling, str]] = {
-    Spelling.DECIMAL: "thập phân",
-    Spelling.PADDED: "thập phân, có số 0 ở đầu",
-    Spelling.HEX: "thập lục phân",
-    Spelling.UUID: "UUID",
-    Spelling.OTHER: "dạng khác",
-    Spelling.NONE: "không có",
-}
-
-_STATES: Final[Mapping[str, str]] = {
-    ReceiptState.DELIVERED: "đã đến",
-    ReceiptState.EXPIRED: "quá hạn",
-    ReceiptState.DELETED: "bị xóa",
-    ReceiptState.UNDELIVERABLE: "không đến được",
-    ReceiptState.REJECTED: "bị từ chối",
-    ReceiptState.SKIPPED: "bị bỏ qua",
-}
-
-
 def _ids(card: CarrierCard, dialect: IdDialect) -> Finding:
     found, believed = dialect.rule, card.ids
     shapes = Said(
-        f"mã trong trả lời: {_SHAPES[dialect.responses]}; trong biên nhận: {_SHAPES[dialect.receipts]}",
+        f"mã trong trả lời: {SHAPES[dialect.responses]}; trong biên nhận: {SHAPES[dialect.receipts]}",
         f"ids in responses: {dialect.responses}; in receipts: {dialect.receipts}",
     )
     if not dialect.seen:
@@ -261,19 +220,10 @@ def _ids(card: CarrierCard, dialect: IdDialect) -> Finding:
     return Finding("ids", ok=False, said=said, details=tuple(details))
 
 
-_WHERE: Final[Mapping[Where, Said]] = {
-    Where.TLV: Said("chỉ trong tham số receipted_message_id", "in receipted_message_id only"),
-    Where.TEXT: Said("chỉ trong văn bản", "in the text only"),
-    Where.BOTH: Said("trong cả tham số lẫn văn bản", "in both parameter and text"),
-    Where.MIXED: Said("khi thì trong tham số, khi thì trong văn bản", "now in the parameter, now in the text"),
-    Where.NONE: Said("không có", "nowhere"),
-}
-
-
 def _form(form: ReceiptForm, seen: Seen) -> Finding:
     if form.where is Where.NONE and not seen.unreadable:
         return Finding("receipt-form", ok=None, said=Said("không có biên nhận để xem dạng", "no receipt whose form could be seen"))
-    where = _WHERE[form.where]
+    where = WHERE[form.where]
     counted = (
         (seen.unreadable, Said("biên nhận không đọc được mã tin", "receipts without a readable id")),
         (form.conflicts, Said("biên nhận có hai mã tin khác nhau", "receipts with two different ids")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 
@@ -47,3 +48,17 @@ class Backoff:
         else:
             wait_s = chance * min(self.longest_s, self.first_s * 2 ** min(streak - 1, 30))
         return max(wait_s, self.spacing_s - since_start_s)
+
+
+class Pace:
+    """Space the starts of connections that several binds of one account make to the same carrier (failures.md F41)."""
+
+    def __init__(self, spacing_s: float) -> None:
+        self._spacing_s = spacing_s
+        self._free_at = -math.inf
+
+    def wait_s(self, now: float) -> float:
+        """Take the next free start and return how long to wait for it, in seconds."""
+        at = max(now, self._free_at)
+        self._free_at = at + self._spacing_s
+        return at - now

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import itertools
 import random
-import socket
-import ssl
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
@@ -14,8 +13,10 @@ from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 from broadcaster.lang import Said
-from broadcaster.link.backoff import Backoff, Ending
+from broadcaster.link.backoff import Backoff, Ending, Pace
 from broadcaster.link.pump import Pump
+from broadcaster.link.reasons import why_no_authority, why_unreachable
+from broadcaster.link.tls import client_context
 from broadcaster.model import CarrierCard
 from broadcaster.smpp import (
     Answered,
@@ -30,6 +31,7 @@ from broadcaster.smpp import (
     DeliverSm,
     DeliverSmResp,
     Event,
+    Late,
     LocalProtocolError,
     PeerUnbound,
     Quarantined,
@@ -55,6 +57,7 @@ _NOT_BOUND: Final = 0x04
 _CANNOT_READ: Final = 0x65
 _UNBIND: Final = object()
 _STOPPED: Final = Said(vi="đã dừng theo yêu cầu", en="stopped as asked")
+_LEFT: Final = Said(vi="nhà mạng đã kết thúc phiên", en="the carrier ended the session")
 
 # Counted over all clients of the process, so that an acknowledgement can never reach a session it does not belong to.
 _session_numbers = itertools.count(1)
@@ -86,7 +89,11 @@ class Client:
 
     `on_answer` gets what the carrier answered, as (context, status, message id); `on_unanswered` the contexts of messages that were
     perhaps written and whose answer will not come any more, and why; `on_inbound` what came from the carrier and must be
-    acknowledged; `on_state` each change and its reason in the current language. They get batches, and run on the loop's thread.
+    acknowledged; `on_state` each change and its reason in the current language; `on_late` answers that came, in the same session, to
+    messages reported as unanswered (F39). They get batches, and run on the loop's thread.
+
+    `timers` are those that the card does not carry; `pace` is shared by all binds of one account, so that an outage is not followed
+    by all of them connecting at once (F41).
     """
 
     def __init__(
@@ -97,16 +104,22 @@ class Client:
         on_unanswered: Callable[[list[object], str], None],
         on_inbound: Callable[[list[Inbound]], None],
         on_state: Callable[[LinkState, str], None],
+        on_late: Callable[[list[tuple[object, int, str | None]]], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
         backoff: Backoff = Backoff(),  # noqa: B008 - frozen
+        timers: Timers = Timers(),  # noqa: B008 - frozen
+        pace: Pace | None = None,
     ) -> None:
         self._card = card
         self._on_answer = on_answer
         self._on_unanswered = on_unanswered
         self._on_inbound = on_inbound
         self._on_state = on_state
+        self._on_late = on_late
         self._clock = clock
         self._backoff = backoff
+        self._timers = dataclasses.replace(timers, enquire_link_s=card.enquire_link_s, response_timeout_s=card.response_timeout_s)
+        self._pace = pace or Pace(0.0)
         self._pump: Pump | None = None
         self._bound = False
         self._leaving = False
@@ -147,6 +160,9 @@ class Client:
         reason = _STOPPED
         try:
             while not self._stop_asked.is_set():
+                await _wait_for(self._stop_asked.wait(), self._pace.wait_s(self._clock()))
+                if self._stop_asked.is_set():
+                    break
                 started = self._clock()
                 ending, why = await self._live_once()
                 if self._stop_asked.is_set():
@@ -187,12 +203,22 @@ class Client:
             pump.close(_STOPPED)
         await self._finished.wait()
 
-    def submit(self, template: SubmitTemplate, destination: bytes, context: object, reference: int | None = None) -> None:
-        """Put one message into the session; `flush` must follow. Raises LocalProtocolError when there is no room."""
+    def submit(
+        self,
+        template: SubmitTemplate,
+        destination: bytes,
+        context: object,
+        reference: int | None = None,
+        part_reference: int | None = None,
+    ) -> None:
+        """Put one message into the session, references as in `SubmitTemplate.splice`; `flush` must follow.
+
+        Raises LocalProtocolError when there is no room.
+        """
         pump = self._pump
         if pump is None or not pump.open:
             raise LocalProtocolError("not bound")
-        pump.session.submit(template, destination, context, self._clock(), reference)
+        pump.session.submit(template, destination, context, self._clock(), reference, part_reference)
 
     def flush(self) -> None:
         """Write what was submitted or acknowledged, in one piece."""
@@ -231,15 +257,18 @@ class Client:
         self._on_state(LinkState.CONNECTING, str(card.endpoint))
         self._begin_session()
         self._ended = loop.create_future()
-        timers = Timers(enquire_link_s=card.enquire_link_s, response_timeout_s=card.response_timeout_s)
-        session = Session(Role.ESME, window=card.window, timers=timers)
+        session = Session(Role.ESME, window=card.window, timers=self._timers)
+        try:
+            context = client_context(card)
+        except OSError as error:
+            return Ending.UNREACHABLE, why_no_authority(error, card)
         opening = asyncio.ensure_future(
             loop.create_connection(
                 lambda: Pump(session, self._clock, self._on_events, self._on_end, self._ask_to_bind),
                 card.endpoint.host,
                 card.endpoint.port,
-                ssl=ssl.create_default_context() if card.tls else None,
-                server_hostname=card.endpoint.host if card.tls else None,
+                ssl=context,
+                server_hostname=card.endpoint.host if context else None,
             )
         )
         stopping = asyncio.ensure_future(self._stop_asked.wait())
@@ -250,7 +279,7 @@ class Client:
                 return Ending.UNREACHABLE, Said(vi=f"{card.endpoint} không trả lời", en=f"{card.endpoint} does not answer")
             opening.result()
         except OSError as error:
-            return Ending.UNREACHABLE, _why_unreachable(error, card)
+            return Ending.UNREACHABLE, why_unreachable(error, card)
         finally:
             stopping.cancel()
             opening.cancel()
@@ -281,6 +310,7 @@ class Client:
         answers: list[tuple[object, int, str | None]] = []
         expired: list[object] = []
         inbounds: list[Inbound] = []
+        late: list[tuple[object, int, str | None]] = []
         for event in events:
             if isinstance(event, Answered):
                 answers.append(event)
@@ -290,21 +320,28 @@ class Client:
                 inbounds.append(Inbound(event.sequence, self._session_number, event))
             elif isinstance(event, TimedOut) and event.context is not _UNBIND:
                 expired.append(event.context)
+            elif isinstance(event, Late):
+                late.append(event)
             else:
                 self._on_session_event(pump, event)
+        if late and self._on_late is not None:
+            self._on_late(late)
         if answers:
-            self._expiries_in_a_row = 0
-            self._on_answer(answers)
-            if any(status == _NOT_BOUND for _, status, _ in answers):
-                pump.close(Said(vi="nhà mạng nói phiên chưa đăng nhập", en="the carrier says that the session is not bound"))
+            self._on_answers(pump, answers)
         if inbounds:
             self._unacknowledged += len(inbounds)
             self._on_inbound(inbounds)
         if expired:
             self._on_expired(pump, expired)
         if self._leaving and not pump.session.outstanding:
-            pump.close(Said(vi="nhà mạng đã kết thúc phiên", en="the carrier ended the session"))
+            pump.close(_LEFT)
         self._note_idle()
+
+    def _on_answers(self, pump: Pump, answers: list[tuple[object, int, str | None]]) -> None:
+        self._expiries_in_a_row = 0
+        self._on_answer(answers)
+        if any(status == _NOT_BOUND for _, status, _ in answers):
+            pump.close(Said(vi="nhà mạng nói phiên chưa đăng nhập", en="the carrier says that the session is not bound"))
 
     def _on_session_event(self, pump: Pump, event: Event) -> None:
         if isinstance(event, Bound):
@@ -316,8 +353,7 @@ class Client:
             pump.close(Said(vi=f"nhà mạng từ chối đăng nhập: {name}", en=f"the carrier refused the bind: {name}"))
         elif isinstance(event, PeerUnbound):
             self._leaving = True
-            reason = Said(vi="nhà mạng đã kết thúc phiên", en="the carrier ended the session")
-            asyncio.get_running_loop().call_later(PEER_UNBOUND_WAIT_S, pump.close, reason)
+            asyncio.get_running_loop().call_later(PEER_UNBOUND_WAIT_S, pump.close, _LEFT)
         elif isinstance(event, Responded | TimedOut):
             pump.close(_STOPPED)
 
@@ -335,6 +371,8 @@ class Client:
 
     def _on_end(self, _pump: Pump, contexts: list[Any], reason: Said) -> None:
         self._pump = None
+        if self._leaving:
+            reason = _LEFT
         try:
             left = [context for context in contexts if context is not _UNBIND]
             if left:
@@ -361,20 +399,3 @@ def _ending_of(bind_status: int) -> Ending:
     if bind_status in _BAD_CREDENTIALS:
         return Ending.CREDENTIALS
     return Ending.ALREADY_BOUND if bind_status == _ALREADY_BOUND else Ending.REFUSED
-
-
-def _why_unreachable(error: OSError, card: CarrierCard) -> Said:
-    host = card.endpoint.host
-    if isinstance(error, socket.gaierror):
-        return Said(vi=f"không tìm thấy máy chủ {host} (DNS)", en=f"host {host} is not found (DNS)")
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return Said(
-            vi=f"chứng chỉ TLS của {host} không được chấp nhận: {error.verify_message}",
-            en=f"the TLS certificate of {host} is not accepted: {error.verify_message}",
-        )
-    if isinstance(error, ssl.SSLError):
-        return Said(vi=f"không lập được TLS với {host}: {error.reason}", en=f"no TLS with {host}: {error.reason}")
-    if isinstance(error, ConnectionRefusedError):
-        return Said(vi=f"{card.endpoint} từ chối kết nối", en=f"{card.endpoint} refused the connection")
-    detail = error.strerror or str(error) or type(error).__name__
-    return Said(vi=f"không kết nối được {card.endpoint}: {detail}", en=f"cannot connect to {card.endpoint}: {detail}")

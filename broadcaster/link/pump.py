@@ -99,8 +99,14 @@ class Pump(asyncio.Protocol):
             return
         data = self.session.outgoing()
         if data:
-            self._transport.write(data)
+            self._put(data)
         self._arm()
+
+    def write(self, data: bytes) -> None:
+        """Write bytes that the session did not make, behind those it did: for a peer that breaks the rules on purpose."""
+        self.flush()
+        if self.open:
+            self._put(data)
 
     def respond(self, sequence: int, body: Body, status: int = 0) -> None:
         """Answer a request of the peer; once the session has ended there is nobody to answer, and nothing is done."""
@@ -128,6 +134,11 @@ class Pump(asyncio.Protocol):
         self.open = False
         if self._transport is not None:
             self._transport.abort()
+
+    def _put(self, data: bytes) -> None:
+        """Hand bytes to the transport; whoever spoils them on the way overrides this."""
+        assert self._transport is not None  # noqa: S101 - an open pump has one
+        self._transport.write(data)
 
     def _pass_on(self, events: list[Event], broken: Said | None = None) -> None:
         if events:

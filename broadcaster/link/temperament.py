@@ -8,7 +8,8 @@ A script has these tables and keys, all optional::
     refuse_status = 0x0D  # refuse every bind with this command_status
 
     [response]
-    id = "decimal"  # decimal, hex, padded or uuid
+    id = "decimal"  # decimal, hex, upper, padded, uuid or long
+    first = 1000  # the number of the first message; without it numbers go on from the wall clock
     delay_ms = [0, 0]  # shortest and longest
     drop_share = 0.0  # accepted, but never answered
 
@@ -37,6 +38,8 @@ A script has these tables and keys, all optional::
 
     [disconnect]
     after = 1000  # submits; once
+
+and beside them as many ``[[fault]]`` as wanted (faults.py).
 """
 
 from __future__ import annotations
@@ -44,6 +47,7 @@ from __future__ import annotations
 import hashlib
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -52,18 +56,8 @@ from typing import Any, Final, NamedTuple
 
 from broadcaster.errors import ConfigurationError, InvalidFileError, Problem
 from broadcaster.lang import Said
-
-MOST_STATUS: Final = 0xFFFF_FFFF
-MOST_DELAY_MS: Final = 3_600_000
-
-
-class IdForm(StrEnum):
-    """How a message id is spelled."""
-
-    DECIMAL = "decimal"
-    HEX = "hex"
-    PADDED = "padded"
-    UUID = "uuid"
+from broadcaster.link.faults import Fault, read_faults
+from broadcaster.link.script import SHARE, STATUS, IdForm, SpanMs, WrongValueError, choice, number, span, whole
 
 
 class ReceiptBy(StrEnum):
@@ -72,17 +66,6 @@ class ReceiptBy(StrEnum):
     TLV = "tlv"
     TEXT = "text"
     BOTH = "both"
-
-
-class SpanMs(NamedTuple):
-    """A shortest and a longest delay."""
-
-    least: int
-    most: int
-
-    def at(self, chance: float) -> float:
-        """Return the delay in seconds for `chance` in [0, 1)."""
-        return (self.least + (self.most - self.least) * chance) / 1000
 
 
 _AT_ONCE: Final = SpanMs(0, 0)
@@ -97,6 +80,7 @@ class Temperament:
     seed: int = 1
     refuse_bind_status: int | None = None
     response_id: IdForm = IdForm.DECIMAL
+    first_number: int | None = None
     response_delay_ms: SpanMs = _AT_ONCE
     drop_response_share: float = 0.0
     receipt_id: IdForm = IdForm.DECIMAL
@@ -115,6 +99,7 @@ class Temperament:
     reply_share: float = 0.0
     reply_delay_ms: SpanMs = _REPLY_DELAY
     disconnect_after: int | None = None
+    faults: tuple[Fault, ...] = ()
 
 
 class Lot(NamedTuple):
@@ -138,86 +123,39 @@ def spell_id(form: IdForm, number: int) -> str:
         return str(number)
     if form is IdForm.HEX:
         return f"{number:x}"
+    if form is IdForm.UPPER:
+        return f"{number:X}"
     if form is IdForm.PADDED:
         return f"{number:020d}"
+    if form is IdForm.LONG:
+        return f"{number:070d}"
     mark = f"{number:032x}"
     return f"{mark[:8]}-{mark[8:12]}-{mark[12:16]}-{mark[16:20]}-{mark[20:]}"
 
 
-class _WrongValueError(ValueError):
-    """A value that is not what its key asks for."""
-
-    def __init__(self, expected: Said) -> None:
-        super().__init__(expected)
-        self.expected = expected
-
-
-def _whole(least: int, most: int) -> Callable[[Any], int]:
-    def read(value: Any) -> int:
-        if type(value) is not int or not least <= value <= most:
-            raise _WrongValueError(
-                Said(vi=f"phải là số nguyên từ {least} đến {most}", en=f"must be a whole number from {least} to {most}")
-            )
-        return value
-
-    return read
-
-
-def _number(most: float) -> Callable[[Any], float]:
-    def read(value: Any) -> float:
-        if type(value) not in (int, float) or not 0 <= value <= most:
-            raise _WrongValueError(Said(vi=f"phải là số từ 0 đến {most:g}", en=f"must be a number from 0 to {most:g}"))
-        return float(value)
-
-    return read
-
-
-def _span(value: Any) -> SpanMs:
-    good = isinstance(value, list) and len(value) == 2 and all(type(end) is int for end in value)
-    if not good or not 0 <= value[0] <= value[1] <= MOST_DELAY_MS:
-        raise _WrongValueError(
-            Said(
-                vi=f"phải là [ngắn nhất, dài nhất] tính bằng mili giây, từ 0 đến {MOST_DELAY_MS}",
-                en=f"must be [shortest, longest] in milliseconds, from 0 to {MOST_DELAY_MS}",
-            )
-        )
-    return SpanMs(*value)
-
-
-def _choice(kind: type[IdForm | ReceiptBy]) -> Callable[[Any], StrEnum]:
-    def read(value: Any) -> StrEnum:
-        if value not in list(kind):
-            listed = ", ".join(kind)
-            raise _WrongValueError(Said(vi=f"phải là một trong: {listed}", en=f"must be one of: {listed}"))
-        return kind(value)
-
-    return read
-
-
-_SHARE: Final = _number(1.0)
-_STATUS: Final = _whole(1, MOST_STATUS)
 _KEYS: Final[Mapping[str, tuple[str, Callable[[Any], object]]]] = {
-    "seed": ("seed", _whole(0, 2**63 - 1)),
-    "bind.refuse_status": ("refuse_bind_status", _STATUS),
-    "response.id": ("response_id", _choice(IdForm)),
-    "response.delay_ms": ("response_delay_ms", _span),
-    "response.drop_share": ("drop_response_share", _SHARE),
-    "receipt.id": ("receipt_id", _choice(IdForm)),
-    "receipt.by": ("receipt_by", _choice(ReceiptBy)),
-    "receipt.delay_ms": ("receipt_delay_ms", _span),
-    "receipt.undeliverable_share": ("undeliverable_share", _SHARE),
-    "receipt.expired_share": ("expired_share", _SHARE),
-    "receipt.missing_share": ("missing_share", _SHARE),
-    "receipt.duplicate_share": ("duplicate_share", _SHARE),
-    "receipt.before_response_share": ("before_response_share", _SHARE),
-    "throttle.tps": ("throttle_tps", _whole(1, 1_000_000)),
-    "throttle.every_s": ("throttle_every_s", _number(86_400)),
-    "throttle.for_s": ("throttle_for_s", _number(86_400)),
-    "refuse.share": ("refuse_share", _SHARE),
-    "refuse.status": ("refuse_status", _STATUS),
-    "reply.share": ("reply_share", _SHARE),
-    "reply.delay_ms": ("reply_delay_ms", _span),
-    "disconnect.after": ("disconnect_after", _whole(1, 2**63 - 1)),
+    "seed": ("seed", whole(0, 2**63 - 1)),
+    "bind.refuse_status": ("refuse_bind_status", STATUS),
+    "response.id": ("response_id", choice(tuple(IdForm))),
+    "response.first": ("first_number", whole(1, 2**62)),
+    "response.delay_ms": ("response_delay_ms", span),
+    "response.drop_share": ("drop_response_share", SHARE),
+    "receipt.id": ("receipt_id", choice(tuple(IdForm))),
+    "receipt.by": ("receipt_by", choice(tuple(ReceiptBy))),
+    "receipt.delay_ms": ("receipt_delay_ms", span),
+    "receipt.undeliverable_share": ("undeliverable_share", SHARE),
+    "receipt.expired_share": ("expired_share", SHARE),
+    "receipt.missing_share": ("missing_share", SHARE),
+    "receipt.duplicate_share": ("duplicate_share", SHARE),
+    "receipt.before_response_share": ("before_response_share", SHARE),
+    "throttle.tps": ("throttle_tps", whole(1, 1_000_000)),
+    "throttle.every_s": ("throttle_every_s", number(86_400)),
+    "throttle.for_s": ("throttle_for_s", number(86_400)),
+    "refuse.share": ("refuse_share", SHARE),
+    "refuse.status": ("refuse_status", STATUS),
+    "reply.share": ("reply_share", SHARE),
+    "reply.delay_ms": ("reply_delay_ms", span),
+    "disconnect.after": ("disconnect_after", whole(1, 2**63 - 1)),
 }
 _TABLES: Final = frozenset(key.partition(".")[0] for key in _KEYS if "." in key)
 
@@ -239,27 +177,27 @@ def read_temperament(path: Path) -> Temperament:
         message = Said(vi=f"sai cú pháp TOML ({error})", en=f"TOML syntax error: {error}")
         raise InvalidFileError([Problem(str(path), message, int(place[1]) if place else None)]) from error
     lines = _lines_of_keys(text)
-    problems: list[Problem] = []
+    faults, problems = read_faults(document.pop("fault", []), str(path), lines)
     values: dict[str, Any] = {}
     for key, value in _flat(document).items():
         try:
             field, read = _known(key)
             values[field] = read(value)
-        except _WrongValueError as wrong:
+        except WrongValueError as wrong:
             problems.append(Problem(str(path), wrong.expected, lines.get(key), key))
     problems += [Problem(str(path), message, lines.get(key), key) for key, message in _contradictions(values)]
     if problems:
         raise InvalidFileError(problems)
-    return Temperament(**values)
+    return Temperament(**values, faults=tuple(faults))
 
 
 def _known(key: str) -> tuple[str, Callable[[Any], object]]:
     if key in _KEYS:
         return _KEYS[key]
     if key in _TABLES:
-        raise _WrongValueError(Said(vi="phải là một bảng, ví dụ [refuse]", en="must be a table, such as [refuse]"))
+        raise WrongValueError(Said(vi="phải là một bảng, ví dụ [refuse]", en="must be a table, such as [refuse]"))
     listed = ", ".join(_KEYS)
-    raise _WrongValueError(Said(vi=f"khóa không có; các khóa được phép: {listed}", en=f"unknown key; allowed keys: {listed}"))
+    raise WrongValueError(Said(vi=f"khóa không có; các khóa được phép: {listed}", en=f"unknown key; allowed keys: {listed}"))
 
 
 def _contradictions(values: Mapping[str, Any]) -> list[tuple[str, Said]]:
@@ -295,11 +233,17 @@ def _flat(document: Mapping[str, Any]) -> dict[str, Any]:
 
 def _lines_of_keys(text: str) -> dict[str, int]:
     lines: dict[str, int] = {}
+    arrays: Counter[str] = Counter()
     table = ""
-    for number, line in enumerate(text.splitlines(), 1):
-        if header := re.match(r"\s*\[\s*([\w-]+)\s*\]", line):
+    for at, line in enumerate(text.splitlines(), 1):
+        if header := re.match(r"\s*\[\[\s*([\w-]+)\s*\]\]", line):
+            arrays[header[1]] += 1
+            lines.setdefault(header[1], at)
+            lines[f"{header[1]}[{arrays[header[1]]}]"] = at
+            table = f"{header[1]}[{arrays[header[1]]}]."
+        elif header := re.match(r"\s*\[\s*([\w-]+)\s*\]", line):
             table = header[1] + "."
-            lines.setdefault(header[1], number)
+            lines.setdefault(header[1], at)
         elif assignment := re.match(r"\s*([\w-]+(?:\.[\w-]+)?)\s*=", line):
-            lines.setdefault(table + assignment[1], number)
+            lines.setdefault(table + assignment[1], at)
     return lines

@@ -8,19 +8,19 @@ from broadcaster.smpp.bodies import Bind, Body, CancelSm, DataSm, DeliverSm, Que
 
 
 class Bound(NamedTuple):
-    """Our bind was accepted; `system_id` is the name the SMSC gave itself."""
+    """Our bind was accepted (4.1); `system_id` is the name the SMSC gave itself."""
 
     system_id: str
 
 
 class BindRefused(NamedTuple):
-    """Our bind was refused with `status` (F30, F31)."""
+    """Our bind was refused (4.1, 5.1.3) with `status` (F30, F31)."""
 
     status: int
 
 
 class Answered(NamedTuple):
-    """A submit_sm was answered; `message_id` is None when absent or unreadable, even with status 0 (F23, F28)."""
+    """A submit_sm was answered (4.4.2); `message_id` is None when absent or unreadable, even with status 0 (F23, F28)."""
 
     context: Any
     status: int
@@ -30,7 +30,7 @@ class Answered(NamedTuple):
 class Late(NamedTuple):
     """A submit_sm was answered after its TimedOut: what was uncertain is no more (F39); told once, and fields as in Answered.
 
-    An answer that comes once the connection is gone can come no more: a sequence number means nothing in the next session (3.2).
+    An answer that comes once the connection is gone can come no more: a sequence number means nothing in the next session (5.1.4).
     """
 
     context: Any
@@ -47,13 +47,13 @@ class Responded(NamedTuple):
 
 
 class TimedOut(NamedTuple):
-    """No answer came in time; the window slot is free again (F34)."""
+    """No answer came in time (2.9 response_timer); the window slot is free again (F34)."""
 
     context: Any
 
 
 class Delivered(NamedTuple):
-    """A receipt or a subscriber's message: `respond(sequence, DeliverSmResp() or DataSmResp())` once it is durable."""
+    """A receipt or a subscriber's message (4.6, 4.7): `respond(sequence, DeliverSmResp() or DataSmResp())` once it is durable."""
 
     sequence: int
     body: DeliverSm | DataSm
@@ -96,11 +96,11 @@ class Requested(NamedTuple):
 
 
 class PeerUnbound(NamedTuple):
-    """The peer unbound and has its answer; nothing may be sent any more, answers may still arrive (F35)."""
+    """The peer unbound (4.2) and has its answer; nothing may be sent any more, answers may still arrive (F35)."""
 
 
 class LinkDead(NamedTuple):
-    """The peer is silent beyond its timers: close the connection (F20, F31, F32)."""
+    """The peer is silent beyond its timers (2.9): close the connection (F20, F31, F32)."""
 
     reason: str
 

@@ -40,7 +40,7 @@ def masked(address: str) -> str:
 
 
 def read_tlvs(body: bytes, at: int) -> dict[int, bytes]:
-    """Read optional parameters from `at` to the end.
+    """Read optional parameters (3.2.4.1) from `at` to the end.
 
     Unknown tags and odd lengths are kept as they are; the first of a repeated tag wins.
     Raises FieldError when a parameter ends beyond the body (S7).
@@ -60,7 +60,7 @@ def read_tlvs(body: bytes, at: int) -> dict[int, bytes]:
 
 
 def write_tlvs(tlvs: Tlvs) -> bytes:
-    """Write optional parameters in the order of the mapping. Raises LocalProtocolError on a tag or length above 65,535."""
+    """Write optional parameters (3.2.4.1) in the order of the mapping. Raises LocalProtocolError on a tag or length above 65,535."""
     try:
         return b"".join(_TLV_HEAD.pack(tag, len(value)) + value for tag, value in tlvs.items())
     except struct.error as error:
@@ -68,13 +68,13 @@ def write_tlvs(tlvs: Tlvs) -> bytes:
 
 
 def tlv_int(tlvs: Tlvs, tag: int) -> int | None:
-    """Read an integer parameter of whatever width the peer chose (S6); None when absent or empty."""
+    """Read an integer parameter (5.3.2) of whatever width the peer chose (S6); None when absent or empty."""
     value = tlvs.get(tag)
     return int.from_bytes(value, "big") if value else None
 
 
 def tlv_text(tlvs: Tlvs, tag: int) -> str | None:
-    """Read a C-string parameter, with or without its closing NUL (S4); None when absent."""
+    """Read a C-string parameter (5.3.2), with or without its closing NUL (S4); None when absent."""
     value = tlvs.get(tag)
     return None if value is None else value.split(b"\0", 1)[0].decode("latin-1")
 
@@ -89,7 +89,7 @@ class Cursor:
         self.at = 0
 
     def text(self) -> str:
-        """Read a C-octet string without its NUL, as Latin-1 so that no octet is lost."""
+        """Read a C-octet string (3.1) without its NUL, as Latin-1 so that no octet is lost."""
         end = self.body.find(0, self.at)
         if end < 0:
             raise FieldError(f"string at octet {self.at} has no closing NUL")
@@ -98,7 +98,7 @@ class Cursor:
         return text
 
     def octet(self) -> int:
-        """Read one unsigned octet."""
+        """Read an integer of one octet (3.1)."""
         if self.at >= len(self.body):
             raise FieldError(f"body ends at octet {self.at} where an integer should be")
         self.at += 1
@@ -112,7 +112,7 @@ class Cursor:
 
 
 def checked_text(name: str, value: str, most: int) -> str:
-    """Return `value` if it fits a C-octet string of at most `most` characters without NUL; LocalProtocolError otherwise (S21)."""
+    """Return `value` if it fits a C-octet string (3.1) of at most `most` characters; LocalProtocolError otherwise (S21)."""
     if len(value) > most:
         raise LocalProtocolError(f"{name}: {len(value)} characters, at most {most} fit")
     if not value.isascii() or "\0" in value:
@@ -128,5 +128,5 @@ def checked_int(name: str, value: int, most: int = 0xFF) -> int:
 
 
 def c_string(name: str, value: str, most: int) -> bytes:
-    """Write a checked C-octet string with its NUL."""
+    """Write a checked C-octet string (3.1) with its NUL."""
     return checked_text(name, value, most).encode("ascii") + b"\0"

@@ -1,4 +1,4 @@
-"""Cut a byte stream into PDUs, whatever its chunks (F20–F22)."""
+"""Cut a byte stream into PDUs by their command_length (SMPP 3.4, 3.2 and 5.1.1), whatever its chunks (F20–F22)."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class Framer:
     def feed(self, data: bytes) -> list[Frame]:
         """Take the next bytes and return the PDUs they complete.
 
-        Raises RemoteProtocolError when a command_length lies outside 16..65,536, with the PDUs ahead of it in `before`; the stream
-        is then lost. Nothing is ever allocated by a length from the wire.
+        Raises RemoteProtocolError when a command_length (5.1.1) lies outside 16..65,536, with the PDUs ahead of it in `before`; the
+        stream is then lost. Nothing is ever allocated by a length from the wire.
         """
         if self._waiting:
             self._pieces.append(data)

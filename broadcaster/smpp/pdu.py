@@ -35,7 +35,7 @@ from broadcaster.smpp.bodies import (
     Unknown,
 )
 from broadcaster.smpp.errors import FieldError, LocalProtocolError
-from broadcaster.smpp.fields import Cursor, c_string, checked_int, read_tlvs, write_tlvs
+from broadcaster.smpp.fields import NO_TLVS, Cursor, c_string, checked_int, read_tlvs, write_tlvs
 from broadcaster.smpp.requests import HEADER_OCTETS, MOST_ADDRESS, MOST_MESSAGE_ID, MOST_SERVICE_TYPE, MOST_TIME
 
 HEADER: Final = struct.Struct(">IIII")
@@ -52,7 +52,7 @@ _ShortMessage = TypeVar("_ShortMessage", SubmitSm, DeliverSm)
 
 
 def encode(body: Body, sequence: int, status: int = 0) -> bytes:
-    """Write one complete PDU. Raises LocalProtocolError when a field does not fit."""
+    """Write one complete PDU, header and body (3.2). Raises LocalProtocolError when a field does not fit."""
     match body:
         case Bind() | SubmitSm() | QuerySm() | EnquireLink() | Unbind():
             octets = requests.build(body)
@@ -64,7 +64,7 @@ def encode(body: Body, sequence: int, status: int = 0) -> bytes:
 
 
 def header(length: int, command: int, status: int, sequence: int) -> bytes:
-    """Write a PDU header. Raises LocalProtocolError when a number exceeds 32 bits."""
+    """Write a PDU header (3.2, 5.1). Raises LocalProtocolError when a number exceeds 32 bits."""
     try:
         return HEADER.pack(length, command, status, sequence)
     except struct.error:
@@ -72,7 +72,7 @@ def header(length: int, command: int, status: int, sequence: int) -> bytes:
 
 
 def decode(command: int, body: bytes) -> Body:
-    """Read the body of a PDU; Unknown for commands this package does not speak. Raises FieldError."""
+    """Read the body of a PDU (chapter 4); Unknown for commands this package does not speak. Raises FieldError."""
     reader = _READERS.get(command)
     return Unknown(command, body) if reader is None else reader(body)
 
@@ -87,7 +87,7 @@ def _flags(octets: bytes) -> _Flags:
 
 
 def decode_short_message(kind: type[_ShortMessage], body: bytes) -> _ShortMessage:
-    """Read submit_sm or deliver_sm. Raises FieldError (F23: no NUL, sm_length beyond the body, broken optional parameters)."""
+    """Read submit_sm (4.4.1) or deliver_sm (4.6.1). Raises FieldError (F23: no NUL, sm_length too great, broken parameters)."""
     head = _SHORT_MESSAGE_HEAD.match(body)
     if head is None:
         raise FieldError("mandatory fields are cut short")
@@ -109,7 +109,7 @@ def decode_short_message(kind: type[_ShortMessage], body: bytes) -> _ShortMessag
             dest_kind[1],
             *flags,
             service_type.decode("latin-1") if service_type else "",
-            read_tlvs(body, end) if end < len(body) else {},
+            read_tlvs(body, end) if end < len(body) else NO_TLVS,
         ),
     )
 

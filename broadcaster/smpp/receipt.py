@@ -120,14 +120,14 @@ _HEX_ID: Final = re.compile(r"(?:0x)?[0-9a-f]{1,64}")
 
 
 def classify(deliver: DeliverSm | DataSm) -> Literal["receipt", "message"]:
-    """Tell a receipt from a subscriber's message (F08): by esm_class bits 2 to 5, by receipted_message_id, or by the text's form."""
+    """Tell a receipt from a subscriber's message (F08): by esm_class (5.2.12), by receipted_message_id (5.3.2.12), or by form."""
     if deliver.esm_class & _RECEIPT_BITS or Tag.RECEIPTED_MESSAGE_ID in deliver.tlvs:
         return "receipt"
     return "receipt" if _LOOKS_LIKE_RECEIPT.match(content(deliver)) else "message"
 
 
 def content(deliver: DeliverSm | DataSm) -> str:
-    """Decode the text: UCS-2 by data_coding or by its look, anything else as Latin-1; user data header and closing NULs removed."""
+    """Decode the text: UCS-2 by data_coding (5.2.19) or its look, else Latin-1; user data header and closing NULs removed."""
     octets = deliver.short_message or deliver.tlvs.get(Tag.MESSAGE_PAYLOAD, b"")
     if not octets:
         return ""
@@ -140,7 +140,7 @@ def content(deliver: DeliverSm | DataSm) -> str:
 
 
 def parse_receipt(deliver: DeliverSm | DataSm) -> Receipt | None:
-    """Read a receipt, optional parameters ahead of the text; None when it names no message (F06, F07)."""
+    """Read a receipt (appendix B), optional parameters ahead of the text; None when it names no message (F06, F07)."""
     raw = content(deliver)
     tlvs = deliver.tlvs
     common = _COMMON.fullmatch(raw)
@@ -179,7 +179,7 @@ def receipt_time(raw: str | None, zone: dt.tzinfo) -> dt.datetime | None:
 
 
 def normal_id(raw: str, form: IdForm = "raw") -> str:
-    """Bring the spellings of one message id together (F02).
+    """Bring the spellings of one message id (5.2.23) together (F02).
 
     NULs, blanks, leading zeros and case go; hexadecimal and decimal meet in decimal digits. An id that is not of its carrier's usual
     form is treated as raw, and cut at 80 characters: SMPP allows 64 octets, whose hexadecimal makes 78 decimal digits.

@@ -114,7 +114,7 @@ class Session:
         return self._window.outstanding
 
     def bind(self, bind: Bind, now: float) -> None:
-        """Ask the SMSC to bind us; Bound, BindRefused or LinkDead follows. Raises LocalProtocolError."""
+        """Ask the SMSC to bind us (4.1); Bound, BindRefused or LinkDead follows. Raises LocalProtocolError."""
         self._must_send(bind.command)
         if self._watch.awaiting_bind:
             raise LocalProtocolError("a bind waits for its answer already")
@@ -132,7 +132,7 @@ class Session:
         reference: int | None = None,
         part_reference: int | None = None,
     ) -> int:
-        """Send one message; Answered follows with `context`, or TimedOut and perhaps Late. Returns the sequence number.
+        """Send one submit_sm (4.4.1); Answered follows with `context`, or TimedOut and perhaps Late. Returns the sequence number.
 
         The references are those of `SubmitTemplate.splice`. Raises LocalProtocolError when not bound to transmit, when the window is
         full, or when destination or references do not fit.
@@ -156,7 +156,7 @@ class Session:
         now: float,
         tlvs: Tlvs = NO_TLVS,
     ) -> int:
-        """SMSC role: send one receipt or message; Responded or TimedOut follows with `context`. Returns the sequence number.
+        """SMSC role: send one deliver_sm (4.6.1); Responded or TimedOut follows with `context`. Returns the sequence number.
 
         Raises LocalProtocolError when not bound to receive, when the window is full, or when a field does not fit.
         """
@@ -206,7 +206,7 @@ class Session:
                 self.respond(sequence, _DELIVERED, status)
 
     def respond(self, sequence: int, body: Body, status: int = ROK) -> None:
-        """Answer a request of the peer, if need be with GenericNack.
+        """Answer a request of the peer under its own sequence number (5.1.4), if need be with GenericNack (4.3).
 
         Raises LocalProtocolError when no request of that kind waits under `sequence`, or when a field does not fit.
         """
@@ -234,6 +234,8 @@ class Session:
     def receive(self, data: bytes, now: float) -> list[Event]:
         """Take bytes from the wire and return what they mean.
 
+        A length beyond bounds and an unknown command are answered with generic_nack (4.3), enquire_link (4.11) and unbind (4.2) with
+        their responses, and a request that table 2-1 forbids in this state with RINVBNDSTS (5.1.3).
         Raises RemoteProtocolError, with the events ahead of the break in its `before`; the session is then CLOSED, and `outgoing()`
         may still hold a generic_nack to flush. Bytes after the end are ignored.
         """
@@ -258,7 +260,7 @@ class Session:
         return events
 
     def tick(self, now: float) -> list[Event]:
-        """Let time pass: TimedOut for late answers, LinkDead for a silent peer; may put an enquire_link into `outgoing()`."""
+        """Let time pass (2.9): TimedOut for late answers, LinkDead for a silent peer; may put an enquire_link into `outgoing()`."""
         if self._state is SessionState.CLOSED:
             return []
         events: list[Event] = [TimedOut(context) for context in self._window.expire(now) if context is not _OWN]

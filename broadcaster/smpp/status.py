@@ -91,7 +91,7 @@ _NO_OVERRIDES: Final[Mapping[int, str]] = MappingProxyType({})
 
 
 def describe(code: int) -> str:
-    """Name a command_status, e.g. ``RMSGQFUL (0x14): Message Queue is full``."""
+    """Name a command_status (5.1.3), e.g. ``RMSGQFUL (0x14): Message Queue is full``."""
     name = NAMES.get(code)
     if name is None:
         return f"0x{code:X}: {'vendor' if code >= FIRST_VENDOR_CODE else 'reserved'} status"
@@ -99,7 +99,7 @@ def describe(code: int) -> str:
 
 
 def verdict(code: int, overrides: Mapping[int, str] = _NO_OVERRIDES) -> Verdict:
-    """Judge the status of an answer to submit_sm, the carrier's own table first; unknown codes refuse the row (F55).
+    """Judge the status (5.1.3) of an answer to submit_sm, the carrier's own table first; unknown codes refuse the row (F55).
 
     Raises ValueError when an override names no verdict.
     """

@@ -1,4 +1,4 @@
-"""Timers as values, driven by the `now` that the owner passes in (monotonic seconds)."""
+"""Timers (SMPP 3.4, 2.9) as values, driven by the `now` that the owner passes in (monotonic seconds)."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ class Timers:
     """How long to wait for what, in seconds; `math.inf` switches a timer off."""
 
     enquire_link_s: float = 30.0
-    """Send enquire_link when nothing was received for so long, however much is being sent (F32)."""
+    """Send enquire_link when nothing was received for so long, however much is being sent (2.9 enquire_link_timer, 4.11; F32)."""
     enquire_response_s: float = 10.0
     """Count an enquire_link as unanswered when nothing at all was received for so long after it; two in a row are a dead link."""
     response_timeout_s: float = 60.0
-    """Give up on the answer to a request (F33, F34)."""
+    """Give up on the answer to a request (2.9 response_timer; F33, F34)."""
     bind_timeout_s: float = 15.0
-    """Give up on bind_resp (ESME) or on the bind (SMSC) (F31)."""
+    """Give up on bind_resp (ESME) or on the bind (SMSC) (2.9 session_init_timer; F31)."""
     pdu_read_timeout_s: float = 10.0
     """Give up on the rest of a PDU when no octet of it came for so long (F20)."""
 

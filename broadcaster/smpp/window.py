@@ -1,4 +1,4 @@
-"""Our requests that wait for answers, and the sequence numbers that tie the two together (F26)."""
+"""Our requests that wait for answers, and the sequence numbers that tie the two together (SMPP 3.4, 5.1.4; F26)."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Window:
         return len(self.slots)
 
     def reserve(self) -> int:
-        """Return the next sequence number, 1..0x7FFFFFFF, that nothing outstanding or remembered holds (SMPP 3.4, 3.2 and 5.1.4)."""
+        """Return the next sequence number, 1..0x7FFFFFFF, that nothing outstanding or remembered holds (5.1.4)."""
         sequence = self._next
         while sequence in self.slots or sequence in self._control or sequence in self._expired:
             sequence = sequence + 1 if sequence < MOST_SEQUENCE else 1

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 FOLDER: Final = Path(__file__).parent
-OURS: Final = "broadcaster"
+OURS: Final = ("broadcaster", "broadcaster+")
+"""The second one reads the receipts as well; the goal is measured with the first, which does what the others do."""
 PEERS: Final = ("smpplib", "aiosmpplib", "smpp34")
 ROUNDS: Final = 3
 TIMEOUT_S: Final = 120
@@ -68,9 +69,9 @@ def main() -> None:
     parser.add_argument("--peer-count", type=int, default=10_000, help="messages of each other client")
     parser.add_argument("--window", type=int, default=1_000)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--only", choices=(OURS, *PEERS))
+    parser.add_argument("--only", choices=(*OURS, *PEERS))
     options = parser.parse_args()
-    names = [options.only] if options.only else [OURS, *PEERS]
+    names = [options.only] if options.only else [*OURS, *PEERS]
     results: dict[str, list[Result]] = {name: [] for name in names}
     folder = Path(tempfile.mkdtemp(prefix="broadcaster-link-"))
     try:
@@ -78,7 +79,7 @@ def main() -> None:
         # Round by round, so that a noisy minute of the machine touches all clients alike.
         for _ in range(options.rounds):
             for name in names:
-                count = options.count if name == OURS else options.peer_count
+                count = options.count if name in OURS else options.peer_count
                 results[name].append(measure(sink, name, count, options.window))
     finally:
         shutil.rmtree(folder)
@@ -94,8 +95,8 @@ def print_table(results: dict[str, list[Result]], window: int) -> None:
         ratio = f"{result.per_second / best:.2f} x" if best else "-"
         runs = " ".join(f"{one.per_second:,.0f}" for one in results[name])
         print(f"  {name:<12} {result.per_second:>11,.0f} {ratio:>18} {result.cpu_us:>7.1f} µs {runs:>30}")
-    if best and OURS in medians:
-        rate = medians[OURS].per_second
+    if best and OURS[0] in medians:
+        rate = medians[OURS[0]].per_second
         met = rate >= LEAST_PER_SECOND and rate >= LEAST_TIMES_BEST * best
         print(f"  goal: {LEAST_PER_SECOND:,} per second and {LEAST_TIMES_BEST} x the best other: {'met' if met else 'not met'}")
 

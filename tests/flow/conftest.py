@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import datetime as dt
+import shutil
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import pytest
+from sqlalchemy import insert
 
 from broadcaster.flow import intake
 from broadcaster.model import Area, CarrierCode
 from broadcaster.store.audit import Auditor
 from broadcaster.store.engine import Store
 from broadcaster.store.rosters import Roster
+from broadcaster.store.schema import installation
 from broadcaster.store.vault import Vault
 
 MNC = {"mobifone": "01", "viettel": "04"}
@@ -39,24 +43,47 @@ def export_of(carrier: str, rows: Iterable[tuple[int, int, dt.datetime]]) -> str
 @pytest.fixture
 def load(installed_store: Store, vault: Vault, auditor: Auditor, areas: list[Area], tmp_path: Path, now: dt.datetime) -> Load:
     """Take in a carrier's inventory and an export of `subscribers`, in turn in each commune, all seen an hour ago."""
+    return partial(take_in, installed_store, vault, auditor, areas, tmp_path, now)
 
-    def take_in(carrier: str, subscribers: int, *, inventory: bool = True, observed_at: dt.datetime | None = None) -> Roster:
-        if inventory:
-            cells = tmp_path / f"cells-{carrier}.csv"
-            cells.write_text(inventory_of(carrier), encoding="utf-8")
-            intake.import_cells(installed_store, auditor, cells, areas)
-        seen = (observed_at or now) - dt.timedelta(hours=1)
-        export = tmp_path / f"export-{carrier}-{subscribers}.csv"
-        export.write_text(export_of(carrier, [(number, number % len(COMMUNES), seen) for number in range(subscribers)]))
-        return intake.import_roster(
-            installed_store,
-            auditor,
-            vault,
-            export,
-            carrier=CarrierCode(carrier),
-            observed_at=observed_at,
-            legal_basis="công văn 1",
-            now=now,
-        )
 
-    return take_in
+def take_in(
+    store: Store,
+    vault: Vault,
+    auditor: Auditor,
+    areas: list[Area],
+    folder: Path,
+    now: dt.datetime,
+    carrier: str,
+    subscribers: int,
+    *,
+    inventory: bool = True,
+    observed_at: dt.datetime | None = None,
+) -> Roster:
+    if inventory:
+        cells = folder / f"cells-{carrier}.csv"
+        cells.write_text(inventory_of(carrier), encoding="utf-8")
+        intake.import_cells(store, auditor, cells, areas)
+    seen = (observed_at or now) - dt.timedelta(hours=1)
+    export = folder / f"export-{carrier}-{subscribers}.csv"
+    export.write_text(export_of(carrier, [(number, number % len(COMMUNES), seen) for number in range(subscribers)]))
+    code, basis = CarrierCode(carrier), "công văn 1"
+    return intake.import_roster(store, auditor, vault, export, carrier=code, observed_at=observed_at, legal_basis=basis, now=now)
+
+
+@pytest.fixture(scope="session")
+def loaded(
+    migrated: Path, vault: Vault, auditor: Auditor, areas: list[Area], now: dt.datetime, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A rehearsal installation's database with 16 subscribers of MobiFone and 24 of Viettel, to be copied."""
+    folder = tmp_path_factory.mktemp("loaded")
+    path = folder / "loaded.db"
+    shutil.copyfile(migrated, path)
+    path.chmod(0o600)
+    store = Store(f"sqlite:///{path}")
+    with store.write() as connection:
+        values = {"id": 1, "environment": "rehearsal", "created_ms": 0, "vault_fingerprint": vault.fingerprint, "epoch": 1}
+        connection.execute(insert(installation).values(values))
+    take_in(store, vault, auditor, areas, folder, now, "mobifone", 16)
+    take_in(store, vault, auditor, areas, folder, now, "viettel", 24)
+    store.close()
+    return path

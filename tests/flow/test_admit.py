@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -115,6 +116,15 @@ class Desk:
 
 
 @pytest.fixture
+def installed_store(loaded: Path, make_store: Callable[..., Store], tmp_path: Path) -> Store:
+    """Forty subscribers, thirty of them in the order's communes."""
+    path = tmp_path / "broadcaster.db"
+    shutil.copyfile(loaded, path)
+    path.chmod(0o600)
+    return make_store()
+
+
+@pytest.fixture
 def desk(
     installed_store: Store,
     auditor: Auditor,
@@ -122,11 +132,7 @@ def desk(
     keys: dict[str, Ed25519PrivateKey],
     cards: dict[CarrierCode, CarrierCard],
     now: dt.datetime,
-    load: Callable[..., Any],
 ) -> Desk:
-    """Forty subscribers, thirty of them in the order's communes."""
-    load("mobifone", 16)
-    load("viettel", 24)
     return Desk(installed_store, auditor, people, keys, cards, now)
 
 

@@ -24,6 +24,7 @@ from broadcaster.flow.check_card import filled_in, without_numbers
 from broadcaster.flow.check_gate import plan
 from broadcaster.flow.check_report import document, judge, spread
 from broadcaster.link.ledger import read_ledger
+from broadcaster.link.part import read_part
 from broadcaster.link.pump import Pump
 from broadcaster.link.simulator import serve
 from broadcaster.link.temperament import IdForm, ReceiptBy, SpanMs, Temperament
@@ -197,10 +198,11 @@ def test_f50_the_rate_is_climbed_to_the_card_and_never_above(card, tmp_path):
 
 def test_f50_throttling_below_the_card_ends_the_climb(card, tmp_path, monkeypatch):
     monkeypatch.setattr(check, "GENTLE_TPS", 10)
-    mood = Temperament(throttle_tps=19, **QUICK)
+    mood = Temperament(throttle_tps=14, **QUICK)
     found, totals = run_check(replace(card, tps=40), mood, tmp_path / "l.jsonl", with_tps=True)
     assert totals.throttled >= 1
     assert [step.tps for step in found.report.steps] == [10, 20]
+    assert found.report.steps[1].sent < 20
     assert found.finding("tps").ok is False
     assert found.report.exit_code == 3
     assert "tps = 10 " in filled_in(CARD, found.report)
@@ -342,8 +344,11 @@ def test_what_reserving_refuses_is_raised_after_unbinding(card, tmp_path):
 class Gateway:
     """A carrier that delivers other people's receipts and messages as soon as somebody binds, then answers texts."""
 
-    def __init__(self):
+    def __init__(self, *, others=True, esm_class=4, wants_receipt=lambda _place: True):
         self.statuses = {}
+        self._others = others
+        self._esm_class = esm_class
+        self._wants_receipt = wants_receipt
         self._submitted = 0
 
     def connect(self):
@@ -356,6 +361,8 @@ class Gateway:
         for event in events:
             if isinstance(event, BindRequested):
                 pump.respond(event.sequence, BindResp(event.body.kind, "thu"))
+                if not self._others:
+                    continue
                 self.deliver(pump, "campaign", "84961234567", b"id:777 stat:DELIVRD err:000", 4)
                 self.deliver(pump, "refusal", "84961234568", b"TC", 0)
                 self.deliver(pump, "old", str(NUMBERS[0]), b"id:888 stat:DELIVRD err:000", 4)
@@ -364,24 +371,46 @@ class Gateway:
                 self._submitted += 1
                 message_id = f"{10**6 + self._submitted}"
                 pump.respond(event.sequence, SubmitSmResp(message_id))
-                self.deliver(pump, "ours", event.body.destination, f"id:{message_id} stat:DELIVRD err:000".encode(), 4)
+                if self._wants_receipt(read_part(event.body)):
+                    text = f"id:{message_id} stat:DELIVRD err:000".encode()
+                    self.deliver(pump, "ours", event.body.destination, text, self._esm_class)
             elif isinstance(event, Responded):
                 self.statuses.setdefault(event.context, set()).add(event.status)
 
 
-def test_receipts_and_refusals_of_others_are_left_with_the_carrier(card):
-    gateway = Gateway()
-
+def run_against(gateway, card, **options):
     async def go():
         async with listening(gateway.connect) as port:
-            return await tried(replace(card, endpoint=Endpoint("127.0.0.1", port)))
+            return await tried(replace(card, endpoint=Endpoint("127.0.0.1", port)), **options)
 
-    found = asyncio.run(go())
+    return asyncio.run(go())
+
+
+def test_receipts_and_refusals_of_others_are_left_with_the_carrier(card):
+    gateway = Gateway()
+    found = run_against(gateway, card)
     assert gateway.statuses == {"campaign": {0x64}, "refusal": {0x64}, "old": {0x64}, "garbled": {0x64}, "ours": {0}}
     assert (found.seen.left_alone, found.seen.unreadable, len(found.seen.strangers)) == (4, 1, 1)
     assert found.finding("receipts").ok
     assert found.finding("ids").ok
     assert found.finding("receipt-form").ok is False
+
+
+def test_f11_receipts_for_the_last_part_only_are_told(card):
+    found = run_against(Gateway(others=False, wants_receipt=lambda place: place.part == place.parts), card, wait_s=0.1)
+    details = [detail.en for detail in found.finding("receipts").details]
+    assert details == ["delivered: 8 parts", "8 parts without a final receipt", "of long texts only part 3 got a receipt"]
+
+
+def test_f08_receipts_that_esm_class_does_not_mark_are_told(card):
+    found = run_against(Gateway(others=False, esm_class=0), card)
+    assert found.finding("receipts").ok
+    assert "16 receipts that esm_class does not mark" in [detail.en for detail in found.finding("receipt-form").details]
+
+
+def test_a_text_that_did_not_arrive_is_told(card, tmp_path):
+    found, _ = run_check(card, Temperament(undeliverable_share=1.0, **QUICK), tmp_path / "l.jsonl")
+    assert [detail.vi for detail in found.finding("receipts").details] == ["không đến được: 16 phần"]
 
 
 def test_a_receipt_ahead_of_its_response_is_ours_all_the_same(card, tmp_path):

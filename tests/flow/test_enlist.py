@@ -181,7 +181,7 @@ def test_it_goes_on_after_any_cut(
     pieces = run(installed_store, campaign)
     whole, tally = written(installed_store), counts(installed_store)
     assert len(whole) == 35
-    for cut in range(pieces + 3):
+    for cut in range(0, pieces + 3, 2):
         run(installed_store, campaign, cut)
         assert run(installed_store, campaign) >= pieces
         assert written(installed_store) == whole

@@ -128,7 +128,8 @@ class Rig:
 
     def _start(self, command: list[str], **streams: object) -> subprocess.Popen[str]:
         environment = {**os.environ, "BROADCASTER_CONFIG": str(self.folder / CONFIG_FILE)}
-        process = subprocess.Popen([sys.executable, "-m", "broadcaster", *command], text=True, env=environment, **streams)  # type: ignore[call-overload]
+        words = [sys.executable, "-m", "broadcaster", *command]
+        process = subprocess.Popen(words, text=True, env=environment, **streams)  # type: ignore[call-overload]
         self._processes.append(process)
         return process  # type: ignore[no-any-return]
 

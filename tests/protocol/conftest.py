@@ -5,21 +5,41 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import AsyncIterator, Callable
+import datetime as dt
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection, func, select, text
 
-from broadcaster.link.backoff import Backoff
+from broadcaster.files.prefixes import read_plan
+from broadcaster.flow.lease import Denied, Gate, Grant
+from broadcaster.flow.send import Sender as FlowSender
+from broadcaster.flow.settle import Inbox
+from broadcaster.flow.underway import Job
+from broadcaster.link.backoff import Backoff, Pace
 from broadcaster.link.client import Client, Inbound, LinkState
+from broadcaster.link.faults import fault
+from broadcaster.link.ledger import LedgerRow, read_ledger
+from broadcaster.link.script import SpanMs
 from broadcaster.link.simulator import SimulatorTotals, serve
-from broadcaster.link.temperament import SpanMs, Temperament
-from broadcaster.model import CarrierCard, CarrierCode, Endpoint, Environment, IdRule, Secret
-from broadcaster.smpp import SubmitTemplate
+from broadcaster.link.temperament import Temperament
+from broadcaster.model import CarrierCard, CarrierCode, Endpoint, Environment, IdRule, Secret, State
+from broadcaster.rules.wire import cut
+from broadcaster.smpp import BindKind, BindResp, SubmitTemplate, Timers, encode
+from broadcaster.store import campaigns, receipts
+from broadcaster.store.audit import Auditor
+from broadcaster.store.engine import Store, append
+from broadcaster.store.schema import LANE_SHIFT, lane, message, opt_out, receipt, reply, submission
+from broadcaster.store.times import to_ms
+from broadcaster.store.vault import Vault
+from broadcaster.store.writer import Writer
 
-PATIENCE_S = 20.0
+PATIENCE_S = 12.0
 QUICK = Backoff(first_s=0.01, longest_s=0.05, spacing_s=0.01, already_bound_s=(0.01, 0.02, 0.03))
 TEMPLATE = SubmitTemplate.build(source="CANHBAO", source_ton=5, source_npi=0, short_message=b"CANH BAO lua dao")
 CALM = Temperament(receipt_delay_ms=SpanMs(0, 10), reply_delay_ms=SpanMs(0, 10))
@@ -89,7 +109,7 @@ async def carrier(card: CarrierCard, temperament: Temperament, ledger: Path, por
 class Sender:
     """A client with a plain loop above it: submit while there is room, acknowledge what comes unless told not to."""
 
-    def __init__(self, card: CarrierCard, *, backoff: Backoff = QUICK, acknowledge: bool = True) -> None:
+    def __init__(self, card: CarrierCard, *, acknowledge: bool = True, **options: Any) -> None:
         self.acknowledge = acknowledge
         self.states: list[tuple[LinkState, str]] = []
         self.answers: dict[str, tuple[int, str | None]] = {}
@@ -103,7 +123,7 @@ class Sender:
             on_unanswered=self._on_unanswered,
             on_inbound=self._on_inbound,
             on_state=self._on_state,
-            backoff=backoff,
+            **{"backoff": QUICK, **options},
         )
 
     def submit(self, numbers: list[str]) -> None:
@@ -146,9 +166,9 @@ class Sender:
 
 
 @contextlib.asynccontextmanager
-async def sender(card: CarrierCard, *, backoff: Backoff = QUICK, acknowledge: bool = True) -> AsyncIterator[Sender]:
+async def sender(card: CarrierCard, *, acknowledge: bool = True, **options: Any) -> AsyncIterator[Sender]:
     """Run a client until the end of the block."""
-    one = Sender(card, backoff=backoff, acknowledge=acknowledge)
+    one = Sender(card, acknowledge=acknowledge, **options)
     running = asyncio.create_task(one.client.run())
     try:
         yield one
@@ -162,7 +182,307 @@ def numbers(count: int) -> list[str]:
     return [f"849{index:08d}" for index in range(count)]
 
 
+def subscribers(count: int) -> list[int]:
+    """Return so many numbers of the national plan."""
+    return [84_905_000_000 + index for index in range(count)]
+
+
+def calm(*faults: Any, **fields: Any) -> Temperament:
+    """Return a carrier whose receipts come soon, with these faults."""
+    return dataclasses.replace(CALM, faults=faults, **fields)
+
+
+Peer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@contextlib.asynccontextmanager
+async def peer(behave: Peer, card: CarrierCard) -> AsyncIterator[CarrierCard]:
+    """Listen as a hand-written carrier; yield the card that leads to it."""
+    ended: list[asyncio.StreamWriter] = []
+
+    async def guarded(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        ended.append(writer)
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            await behave(reader, writer)
+        writer.close()
+
+    server = await asyncio.start_server(guarded, "127.0.0.1", 0)
+    async with server:
+        yield dataclasses.replace(card, endpoint=Endpoint("127.0.0.1", server.sockets[0].getsockname()[1]))
+        for writer in ended:
+            writer.transport.abort()
+
+
+class Heard(list[tuple[int, int, int]]):
+    """What a hand-written carrier heard: (command, status, sequence) of each PDU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._changed = asyncio.Event()
+
+    def note(self, command: int, status: int, sequence: int) -> None:
+        self.append((command, status, sequence))
+        self._changed.set()
+
+    async def until(self, condition: Callable[[], Any]) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
+
+
+async def read_pdu(reader: asyncio.StreamReader) -> tuple[int, int, int, bytes]:
+    """Read one PDU: command, status, sequence, body."""
+    head = await reader.readexactly(16)
+    length, command, status, sequence = (int.from_bytes(head[at : at + 4], "big") for at in (0, 4, 8, 12))
+    return command, status, sequence, await reader.readexactly(length - 16)
+
+
+async def accept_bind(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer the bind that must come first."""
+    _, _, sequence, _ = await read_pdu(reader)
+    writer.write(encode(BindResp(BindKind.TRANSCEIVER, "peer"), sequence))
+
+
+class OpenGate(Gate):
+    """The real leases without the approval: what is signed is not this test's business."""
+
+    def take(self, connection: Connection, campaign: str, lane_id: int, limit: int, now: dt.datetime) -> Grant | Denied:
+        found = campaigns.find_campaign(connection, campaign)
+        item = next(one for one in campaigns.lanes(connection, found.id) if one.id == lane_id)
+        if item.halted:
+            return Denied.NOT_RUNNING
+        taken = self._lease(connection, item, limit, to_ms(now))
+        if taken is None:
+            return Denied.NOTHING_DUE
+        lease_id, leased = taken
+        return Grant(
+            lease_id=lease_id,
+            lane_id=lane_id,
+            campaign_id=found.id,
+            campaign=found.name,
+            text=item.body,
+            parts=item.parts,
+            sender="CANHBAO",
+            valid_minutes=60,
+            until=now + dt.timedelta(minutes=5),
+            overrides_refusals=False,
+            messages=leased,
+            numbers=self._vault.reveal([each.token for each in leased]),
+        )
+
+
+class NotingWriter(Writer):
+    """A writer that tells when something was committed."""
+
+    def __init__(self, store: Store, changed: asyncio.Event) -> None:
+        super().__init__(store)
+        self._changed = changed
+
+    def submit(self, work: Any) -> Any:
+        future = super().submit(work)
+        future.add_done_callback(lambda _done: self._changed.set())
+        return future
+
+
+class Desk:
+    """What the service holds for one campaign: a real database, and for each card a real sender and inbox over real links."""
+
+    def __init__(self, store: Store, vault: Vault, auditor: Auditor) -> None:
+        self.store = store
+        self.vault = vault
+        self.refused: set[bytes] = set()
+        self.shift = dt.timedelta()
+        self.senders: list[FlowSender] = []
+        self.inboxes: list[Inbox] = []
+        self.clients: list[Client] = []
+        self.states: list[tuple[LinkState, str]] = []
+        self.reasons: list[str] = []
+        self.auditor = auditor
+        self._gate = OpenGate(dict, auditor, vault, Environment.REHEARSAL, 1)
+        self._changed = asyncio.Event()
+
+    def enlist(self, card: CarrierCard, people: Sequence[int], body: str = "Canh bao lua dao", name: str = "thu") -> Job:
+        """Write a campaign's lane out."""
+        with self.store.write() as connection:
+            campaign_id = campaigns.insert_campaign(
+                connection,
+                name=name,
+                content_json=json.dumps({}),
+                digest="",
+                recipients=len(people),
+                submitted_by="thu",
+                submitted_ms=1,
+                roster_ids=[],
+            )
+            parts = len(cut(body, card).parts)
+            campaigns.insert_lane(connection, campaign_id, card.code, body, parts)
+            item = campaigns.lanes(connection, campaign_id)[0]
+            base = item.id << LANE_SHIFT
+            tokens = self.vault.tokens(people)
+            rows = [(base + at, token, "21025", int(State.READY), 0) for at, token in enumerate(tokens, 1)]
+            append(connection, message, ("id", "token", "area_code", "state", "exclusion"), rows)
+            campaigns.change_lane(connection, item.id, messages=len(people))
+            connection.execute(
+                text("INSERT INTO tally (lane_id, area_code, state, exclusion, messages) VALUES (:lane, '21025', 0, 0, :count)"),
+                {"lane": item.id, "count": len(people)},
+            )
+        return Job(item.id, name, parts, None, False)
+
+    @contextlib.asynccontextmanager
+    async def working(self, *cards: CarrierCard, jobs: Sequence[Job] = (), binds: int = 1) -> AsyncIterator[Desk]:
+        """Serve the cards (one job each); all but the first of several binds of a card only take receipts."""
+        self._changed = asyncio.Event()
+        self.senders, self.inboxes, self.clients = [], [], []
+        self.writer = NotingWriter(self.store, self._changed)
+        running = []
+        for at, card in enumerate(cards):
+            sender, clients = self._line(card, binds)
+            running += [asyncio.create_task(client.run()) for client in clients]
+            if at < len(jobs):
+                sender.assign({jobs[at].lane_id: jobs[at]})
+        try:
+            yield self
+        finally:
+            for sender in self.senders:
+                sender.prepare_stop()
+            await asyncio.gather(*(client.stop(1.0) for client in self.clients))
+            await asyncio.gather(*running)
+            for sender in self.senders:
+                await sender.stop()
+            await self.writer.close()
+
+    def _line(self, card: CarrierCard, binds: int) -> tuple[FlowSender, list[Client]]:
+        clients: list[Client] = []
+
+        def acknowledge(inbounds: Sequence[Inbound], status: int) -> None:
+            for client in clients:
+                client.acknowledge_all(inbounds, status)
+            self._changed.set()
+
+        def on_state(state: LinkState, reason: str) -> None:
+            self.states.append((state, reason))
+            if state is LinkState.BOUND:
+                sender.pump()
+            self._changed.set()
+
+        def on_unanswered(flights: list[Any], reason: str) -> None:
+            self.reasons.append(reason)
+            sender.on_unanswered(flights, reason)
+
+        clients += [
+            Client(
+                card,
+                on_answer=lambda answers: sender.on_answer(answers),  # noqa: PLW0108 - made below
+                on_unanswered=on_unanswered,
+                on_inbound=lambda inbounds: inbox.on_inbound(inbounds),  # noqa: PLW0108
+                on_state=on_state,
+                backoff=QUICK,
+            )
+            for _ in range(binds)
+        ]
+        sender = FlowSender(
+            card,
+            clients[0],
+            writer=self.writer,
+            gate=self._gate,
+            refused=self.refused,
+            now=lambda: dt.datetime.now(dt.UTC) + self.shift,
+        )
+        inbox = Inbox(card, writer=self.writer, vault=self.vault, plan=read_plan(), refused=self.refused, acknowledge=acknowledge)
+        self.senders.append(sender)
+        self.inboxes.append(inbox)
+        self.clients += clients
+        return sender, clients
+
+    async def until(self, condition: Callable[[], Any]) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
+
+    def count(self, state: State) -> int:
+        """How many messages are in a state."""
+        return self.messages()[state]
+
+    def messages(self) -> Counter[State]:
+        with self.store.read() as connection:
+            rows = connection.execute(select(message.c.state, func.count()).group_by(message.c.state))
+            return Counter({State(state): count for state, count in rows})
+
+    def tallies(self) -> Counter[State]:
+        with self.store.read() as connection:
+            rows = connection.execute(text("SELECT state, sum(messages) FROM tally GROUP BY state"))
+            return Counter({State(state): count for state, count in rows if count})
+
+    def submissions(self) -> list[Any]:
+        with self.store.read() as connection:
+            key = submission.c.message_id, submission.c.part, submission.c.attempt
+            return list(connection.execute(select(submission).order_by(*key)))
+
+    def by_id(self) -> dict[str, int]:
+        """Which number each stored message id belongs to."""
+        with self.store.read() as connection:
+            columns = (submission.c.smsc_id, message.c.token)
+            query = select(*columns).join(message, message.c.id == submission.c.message_id).where(submission.c.smsc_id.is_not(None))
+            rows = list(connection.execute(query))
+        return dict(zip((row.smsc_id for row in rows), self.vault.reveal([row.token for row in rows]), strict=True))
+
+    def receipts(self) -> list[Any]:
+        with self.store.read() as connection:
+            return list(connection.execute(select(receipt).order_by(receipt.c.id)))
+
+    def replies(self) -> list[Any]:
+        with self.store.read() as connection:
+            return list(connection.execute(select(reply).order_by(reply.c.id)))
+
+    def orphans(self) -> int:
+        with self.store.read() as connection:
+            return receipts.unmatched(connection)
+
+    def refusing(self) -> set[int]:
+        with self.store.read() as connection:
+            return set(self.vault.reveal(connection.execute(select(opt_out.c.token)).scalars()))
+
+    def halted(self) -> str | None:
+        with self.store.read() as connection:
+            found: str | None = connection.execute(select(lane.c.halted)).scalars().first()
+            return found
+
+
 @pytest.fixture
-def rig() -> SimpleNamespace:
-    """Hand the tools above to tests, which cannot import a conftest."""
-    return SimpleNamespace(carrier=carrier, sender=sender, numbers=numbers, calm=CALM, template=TEMPLATE, patience_s=PATIENCE_S)
+def desk(store: Store, vault: Vault, auditor: Auditor, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    """A desk whose waits are short."""
+    monkeypatch.setattr("broadcaster.flow.send.START_HOLD_NS", 0)
+    monkeypatch.setattr("broadcaster.flow.send.IDLE_POLL_S", 0.02)
+    return Desk(store, vault, auditor)
+
+
+def ledger_rows(path: Path, event: str) -> list[LedgerRow]:
+    """Return the ledger's rows of one kind."""
+    return [row for row in read_ledger(path) if row.event == event]
+
+
+@pytest.fixture
+def rig(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """Hand the tools above to tests, which cannot import a conftest; peers that never answer an unbind are not waited for."""
+    monkeypatch.setattr("broadcaster.link.client.UNBIND_TIMEOUT_S", 0.2)
+    return SimpleNamespace(
+        carrier=carrier,
+        sender=sender,
+        numbers=numbers,
+        subscribers=subscribers,
+        calm=CALM,
+        mood=calm,
+        fault=fault,
+        peer=peer,
+        heard=Heard,
+        read_pdu=read_pdu,
+        accept_bind=accept_bind,
+        rows=ledger_rows,
+        template=TEMPLATE,
+        patience_s=PATIENCE_S,
+        quick=QUICK,
+        pace=Pace,
+        timers=Timers,
+    )

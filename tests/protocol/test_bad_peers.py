@@ -146,7 +146,7 @@ def test_untrusted_certificate_is_refused_with_its_reason(card: CarrierCard, rig
         return sender
 
     sender = asyncio.run(scenario())
-    assert sender.states[1][1].startswith("chứng chỉ TLS của localhost không được chấp nhận: self-signed certificate")
+    assert sender.states[1][1].startswith("chứng chỉ TLS của localhost không được chấp nhận: tự ký")
     assert not heard
 
 

@@ -29,6 +29,7 @@ seed = 9
 refuse_status = 0x0D
 [response]
 id = "hex"
+first = 77
 delay_ms = [1, 2]
 drop_share = 0.01
 [receipt]
@@ -57,6 +58,7 @@ after = 1000
         seed=9,
         refuse_bind_status=0x0D,
         response_id=IdForm.HEX,
+        first_number=77,
         response_delay_ms=SpanMs(1, 2),
         drop_response_share=0.01,
         receipt_id=IdForm.PADDED,

@@ -65,10 +65,10 @@ def test_no_second_holds_more_than_card_and_order_allow(field, contract, ordered
     field.warn(150, card={"tps": contract, "window": 1000}, max_tps={"viettel": ordered} if ordered else {})
 
     async def scene(stage):
-        for _ in range(3000):
+        for _ in range(1500):
             if stage.link.flights:
                 await stage.answer_everything()
-            await stage.wait_s(0.005)
+            await stage.wait_s(0.01)
             if len(stage.link.log) == 150:
                 break
         await stage.answer_everything()
@@ -520,7 +520,7 @@ def test_nothing_is_written_on_a_session_that_is_not_bound(field):
 @pytest.mark.parametrize("fails_at_first", [False, True])
 def test_too_many_refusals_halt_the_lane_and_say_so(field, monkeypatch, fails_at_first):
     field.warn(200, card={"window": 10})
-    monkeypatch.setattr("broadcaster.flow.send.STORE_RETRY_S", 0.001)
+    monkeypatch.setattr("broadcaster.flow.send.STORE_RETRY_S", 0.05)
     real = field.auditor.record
     failures = [StoreError(Said("bận", "busy"))] if fails_at_first else []
 
@@ -542,7 +542,7 @@ def test_too_many_refusals_halt_the_lane_and_say_so(field, monkeypatch, fails_at
         assert not stage.link.flights
 
     field.play(scene)
-    assert len(field.link.log) <= 20
+    assert len(field.link.log) == 10
     assert field.audited("carrier-halt") == 1
     (halted,) = field.sql("SELECT halted FROM lane")[0]
     assert "RINVDSTADR" in halted

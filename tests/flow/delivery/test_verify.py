@@ -280,6 +280,7 @@ LEDGER = {
     "another answer": ("answered here", lambda carrier: change(carrier, "submit", {"status": 0x45}, status=GONE)),
     "another outcome": ("show otherwise", lambda carrier: change(carrier, "receipt", {"stat": "UNDELIV"}, id="id1")),
     "a receipt that we lost": ("show otherwise", lambda carrier: carrier.lose_a_receipt()),
+    "a receipt that found nobody": ("show otherwise", lambda carrier: carrier.receipt(1, 84_961_000_009, "77", "DELIVRD")),
     "a receipt under another id": ("show otherwise", lambda carrier: change(carrier, "receipt", {"id": "77"}, id="id1")),
     "a receipt of an unknown answer that we lost": (
         "show otherwise",

@@ -54,6 +54,7 @@ def test_a_card_that_explains_everything_keeps_its_own_words():
     ids = list(map(str, NUMBERS))
     assert detect_ids(ids, ids, IdRule("raw", "raw")).rule == IdRule("raw", "raw")
     assert detect_ids(ids, ids, IdRule("dec", "raw")).rule == IdRule("dec", "raw")
+    assert detect_ids(ids, ids, IdRule("hex", "hex")).rule == IdRule("hex", "hex")
 
 
 def test_strange_receipts_do_not_hide_the_rule():

@@ -376,6 +376,13 @@ def test_both_ids_are_kept_when_they_differ() -> None:
     assert normal_id(receipt.message_id, "hex") == normal_id(str(receipt.text_id), "dec")
 
 
+def test_f02_an_id_never_grows_beyond_what_a_table_keeps() -> None:
+    assert normal_id("f" * 64, "hex") == str(16**64 - 1)
+    assert len(normal_id("f" * 64, "hex")) == 78
+    assert normal_id("9" * 300) == "9" * 80
+    assert normal_id("f" * 65, "hex") == "f" * 65
+
+
 def test_the_first_of_a_repeated_field_counts() -> None:
     receipt = parse_receipt(deliver("id:1 id:2 stat:DELIVRD stat:REJECTD"))
     assert receipt is not None

@@ -1,0 +1,137 @@
+"""failures.md, section 5: how texts travel. What the simulated carrier's ledger decoded is what was meant."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import hashlib
+import itertools
+import unicodedata
+
+import pytest
+
+from broadcaster.model import State
+from broadcaster.rules.wire import cut, submit_templates
+from broadcaster.smpp import SubmitSm, decode
+
+LONG = "Canh bao: " + "lua dao qua dien thoai, khong chuyen tien. " * 8
+ACCENTED = "Cảnh báo: " + "kẻ gian giả danh công an, không chuyển tiền. " * 5
+
+
+async def sent(desk, rig, card, mood, ledger, people, body, until=None, name="thu"):
+    job = desk.enlist(card, people, body, name)
+    async with rig.carrier(card, mood, ledger) as carrier, desk.working(carrier.card, jobs=[job]):
+        await desk.until(until or (lambda: desk.count(State.DELIVERED) == len(people)))
+    return rig.rows(carrier.ledger, "submit")
+
+
+def pdus(body, card):
+    """Return the decoded submit_sm of each part."""
+    templates = submit_templates(body, card, sender="CANHBAO", campaign=1, valid_minutes=60)
+    return [decode(4, template.splice(1, b"84905000000")[16:]) for template in templates]
+
+
+@pytest.mark.parametrize("long_text", ["udh8", "udh16"])
+def test_f60_every_part_and_every_further_try_has_one_reference(desk, card, rig, tmp_path, long_text):
+    """Part 2 of everybody is refused for now; when it is sent again it still belongs to the parts sent before."""
+    card = dataclasses.replace(card, long_text=long_text, retry_after_s=(1, 1, 1), window=30)
+    people = rig.subscribers(10)
+    mood = rig.mood(rig.fault("throttle", at=[2, 5, 11]))
+    rows = asyncio.run(sent(desk, rig, card, mood, tmp_path / "so.jsonl", people, LONG))
+    references = {row.dst: set() for row in rows}
+    for row in rows:
+        references[row.dst].add(row.ref)
+    assert all(len(found) == 1 for found in references.values())
+    assert {(row.part, row.parts) for row in rows} == {(1, 3), (2, 3), (3, 3)}
+    assert len(rows) == 33
+
+
+def test_f60_two_campaigns_to_one_phone_have_two_references(desk, card, rig, tmp_path):
+    people = rig.subscribers(5)
+    first = asyncio.run(sent(desk, rig, card, rig.calm, tmp_path / "1.jsonl", people, LONG))
+    until = lambda: desk.count(State.DELIVERED) == 10  # noqa: E731
+    second = asyncio.run(sent(desk, rig, card, rig.calm, tmp_path / "2.jsonl", people, LONG, until, "hai"))
+    assert not {row.ref for row in first} & {row.ref for row in second}
+
+
+TRICKY = {
+    "surrogate pairs": "ả" + "🚨" * 120,
+    "escapes": "x" + "{€}" * 100,
+    "combining marks": unicodedata.normalize("NFD", "Cảnh báo lừa đảo " * 12),
+    "one off the edge": "à" * 66 + "🚨" + "ề" * 80,
+}
+
+
+@pytest.mark.parametrize("kind", TRICKY)
+def test_f61_parts_are_cut_on_characters(card, kind):
+    body = TRICKY[kind]
+    parts = cut(body, card).parts
+    assert len(parts) > 1
+    assert "".join(parts) == unicodedata.normalize("NFC", body)
+    for part, pdu in zip(parts, pdus(body, card), strict=True):
+        octets = pdu.short_message[1 + pdu.short_message[0] :]
+        assert len(pdu.short_message) <= 140 or pdu.data_coding == 0
+        if pdu.data_coding == 8:
+            assert octets.decode("utf-16-be") == part
+            assert not unicodedata.combining(part[0])
+        else:
+            assert octets[-1] != 0x1B
+
+
+def test_f61_the_carrier_reads_each_part_as_it_was_meant(desk, card, rig, tmp_path):
+    body = "Cảnh báo 🚨 " + "lừa đảo " * 20
+    rows = asyncio.run(sent(desk, rig, card, rig.calm, tmp_path / "so.jsonl", rig.subscribers(3), body))
+    meant = [hashlib.sha256(part.encode()).hexdigest() for part in cut(body, card).parts]
+    assert [row.sha for row in rows] == meant * 3
+
+
+GOLDEN = {
+    ("udh8", "Canh bao"): (0x00, 0, b"Canh bao"),
+    ("udh8", "Cảnh báo"): (0x00, 8, "Cảnh báo".encode("utf-16-be")),
+    ("udh8", LONG): (0x40, 0, b"\x05\x00\x03\x01\x03\x01"),
+    ("udh16", LONG): (0x40, 0, b"\x06\x08\x04\x00\x01\x03\x01"),
+    ("udh8", ACCENTED): (0x40, 8, b"\x05\x00\x03\x01\x04\x01"),
+}
+
+
+@pytest.mark.parametrize(("long_text", "body"), GOLDEN)
+def test_f62_each_card_has_its_own_form_of_a_text(card, long_text, body):
+    card = dataclasses.replace(card, long_text=long_text, destination_ton=2, destination_npi=8, source_ton=5, source_npi=1)
+    esm_class, data_coding, beginning = GOLDEN[long_text, body]
+    first = pdus(body, card)[0]
+    assert isinstance(first, SubmitSm)
+    assert (first.esm_class, first.data_coding) == (esm_class, data_coding)
+    assert first.short_message.startswith(beginning)
+    assert (first.source_ton, first.source_npi, first.dest_ton, first.dest_npi) == (5, 1, 2, 8)
+    assert (first.registered_delivery, first.validity_period) == (1, "000000010000000R")
+
+
+@pytest.mark.parametrize("body", ["`", "gia `danh`", "`" * 200])
+def test_f63_a_backtick_is_no_section_sign(card, body):
+    for part, pdu in zip(cut(body, card).parts, pdus(body, card), strict=True):
+        header = 1 + pdu.short_message[0] if pdu.esm_class else 0
+        assert pdu.data_coding == 8
+        assert pdu.short_message[header:].decode("utf-16-be") == part
+        assert "`" in part
+
+
+def test_f64_the_parts_of_a_message_go_together_by_one_bind(desk, card, rig, tmp_path):
+    """Also where the link breaks in between: only the message it broke in may be in two pieces."""
+    card = dataclasses.replace(card, window=17)
+    people = rig.subscribers(40)
+    mood = rig.mood(rig.fault("delay_resp", ms=[0, 20]), rig.fault("rst_after", at=50))
+
+    def until():
+        return desk.count(State.DELIVERED) + desk.count(State.UNCERTAIN) + desk.count(State.ACCEPTED) == 40
+
+    rows = asyncio.run(sent(desk, rig, card, mood, tmp_path / "so.jsonl", people, LONG, until))
+    groups = [
+        (session, dst, [row.part for row in group])
+        for (session, dst), group in itertools.groupby(rows, key=lambda row: (row.session, row.dst))
+    ]
+    assert len({session for session, _, _ in groups}) == 2
+    assert len({(session, dst) for session, dst, _ in groups}) == len(groups)
+    whole = [dst for _, dst, parts in groups if parts == [1, 2, 3]]
+    # A window's worth of parts may have been written into the connection that was reset.
+    assert len(whole) >= 40 - 17 // 3 - 2
+    assert all(parts in ([1], [1, 2], [2, 3], [3], [1, 2, 3]) for _, _, parts in groups)
