@@ -90,7 +90,6 @@ def document(made: Draft, cards: Mapping[CarrierCode, CarrierCard], areas: Seque
         "start": made.starts_at,
         "deadline_h": order.deadline_h,
         "fits": made.fits,
-        "digest": made.digest,
         "recipients": made.recipients,
         "max_recipients": order.audience.max_recipients,
         "parts": sum(body.parts * split.recipients[body.carrier] for body in made.bodies),
@@ -162,7 +161,6 @@ def show(made: Draft, cards: Mapping[CarrierCode, CarrierCard], areas: Sequence[
             say("Thuê bao sẽ nhận", "Recipients"): made.recipients,
             say("Lệnh cho phép tối đa", "Allowed at most"): order.audience.max_recipients,
             say("Cần chữ ký", "Signatures needed"): signatures(made.requirement),
-            say("Mã nội dung", "Digest"): made.digest,
         }
     )
     output.line()

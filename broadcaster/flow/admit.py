@@ -36,7 +36,17 @@ from broadcaster.rules.lifecycle import Action, move
 from broadcaster.rules.order import order_from_json, order_to_json, window_text
 from broadcaster.store.audience import Count
 from broadcaster.store.audit import Auditor
-from broadcaster.store.campaigns import Campaign, add_approval, approvals, change_campaign, find_campaign, insert_campaign, installed
+from broadcaster.store.campaigns import (
+    Campaign,
+    add_approval,
+    approvals,
+    change_campaign,
+    change_lane,
+    find_campaign,
+    insert_campaign,
+    installed,
+    lanes,
+)
 from broadcaster.store.engine import Store
 from broadcaster.store.rosters import Roster
 from broadcaster.store.schema import campaign as campaign_table
@@ -52,14 +62,13 @@ class _Body(Protocol):
 
 
 class Draft(NamedTuple):
-    """Everything known about an order before it is submitted; `content` and its `digest` are what approvers will sign."""
+    """Everything known about an order before it is submitted; approvers will sign `content` with the submitter's name."""
 
     order: Order
     bodies: Sequence[_Body]
     rosters: Sequence[Roster]
     counts: Sequence[Count]
     content: Mapping[str, Any]
-    digest: str
     recipients: int
     requirement: rule.Requirement
     starts_at: dt.datetime
@@ -109,7 +118,6 @@ def draft(
         rosters,
         counts,
         content,
-        rule.digest(content),
         recipients,
         rule.required(order.audience.max_recipients, order.environment),
         starts_at,
@@ -174,6 +182,8 @@ def submit(store: Store, auditor: Auditor, made: Draft, *, submitter: Person, ho
             ),
             Said("Sửa audience.max_recipients trong tệp chiến dịch.", "Change audience.max_recipients in the campaign file."),
         )
+    content = {**made.content, "submitted_by": submitter.name}
+    digest = rule.digest(content)
     with store.write() as connection:
         if connection.execute(select(campaign_table.c.id).where(campaign_table.c.name == order.name)).first():
             raise RefusedError(
@@ -183,16 +193,15 @@ def submit(store: Store, auditor: Auditor, made: Draft, *, submitter: Person, ho
         insert_campaign(
             connection,
             name=order.name,
-            content_json=rule.canonical(made.content).decode(),
-            digest=made.digest,
+            content_json=rule.canonical(content).decode(),
+            digest=digest,
             recipients=made.recipients,
             submitted_by=submitter.name,
             submitted_ms=to_ms(now),
             roster_ids=[item.id for item in made.rosters],
         )
-        auditor.record(
-            connection, Action.SUBMIT, order.name, {"by": submitter.name, "digest": made.digest, "recipients": made.recipients}
-        )
+        detail = {"by": submitter.name, "digest": digest, "recipients": made.recipients}
+        auditor.record(connection, Action.SUBMIT, order.name, detail)
         return find_campaign(connection, order.name)
 
 
@@ -298,7 +307,7 @@ def pause(store: Store, auditor: Auditor, reference: str, *, reason: str, now: d
 
 
 def resume(store: Store, auditor: Auditor, reference: str, *, reason: str, now: dt.datetime) -> Campaign:
-    """Go on with a paused campaign."""
+    """Go on with a paused campaign, with the carriers halted for too many refusals too."""
     return _act(store, auditor, reference, Action.RESUME, reason, now)
 
 
@@ -313,5 +322,8 @@ def _act(store: Store, auditor: Auditor, reference: str, action: Action, reason:
         after = move(found.state, action)
         ended = {"finished_ms": to_ms(now)} if after is CampaignState.CANCELLED else {}
         change_campaign(connection, found.id, after, reason=reason, **ended)
+        if action is Action.RESUME:
+            for item in lanes(connection, found.id):
+                change_lane(connection, item.id, halted=None)
         auditor.record(connection, action, found.name, {"reason": reason})
         return find_campaign(connection, reference)

@@ -97,7 +97,7 @@ def judge(errand: Errand, seen: Seen, at: dt.datetime, *, with_tps: bool) -> Rep
 
 def _link(errand: Errand, seen: Seen) -> Finding:
     card, failure = errand.card, seen.failure
-    how = "TLS" if card.tls else "TCP"
+    how = "TCP" if not card.tls else "TLS" if card.tls_ca is None else f"TLS, CA {card.tls_ca.name}"
     details = []
     if seen.peer is not None:
         details.append(Said(f"đã đăng nhập; nhà mạng tự xưng là “{seen.peer}”", f"bound; the carrier calls itself “{seen.peer}”"))
@@ -318,6 +318,7 @@ def document(report: Report) -> dict[str, Any]:
         "environment": card.environment,
         "endpoint": str(card.endpoint),
         "tls": card.tls,
+        "tls_ca": card.tls_ca and card.tls_ca.name,
         "system_id": card.system_id,
         "at": report.at,
         "peer": seen.peer,

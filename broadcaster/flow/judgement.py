@@ -30,10 +30,11 @@ def readable_order(found: Campaign) -> Order | None:
 
 
 def judgement(connection: Connection, found: Campaign, people: Mapping[str, Person]) -> rule.Judgement:
-    """Judge the campaign's signatures; whoever submitted it is barred."""
+    """Judge the campaign's signatures; whoever submitted it, by the signed content as by the row, is barred."""
     order = readable_order(found)
     if order is None:
         return _UNREADABLE
     requirement = rule.required(order.audience.max_recipients, order.environment)
     signatures = approvals(connection, found.id)
-    return rule.judge(rule.digest(found.content), signatures, people.values(), {found.submitted_by}, requirement)
+    barred = {found.submitted_by, str(found.content.get("submitted_by"))}
+    return rule.judge(rule.digest(found.content), signatures, people.values(), barred, requirement)

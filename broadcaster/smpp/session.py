@@ -323,8 +323,12 @@ class Session:
         slots = window.slots
         for frame in frames:
             command, status, sequence, body = frame
-            if command == _SUBMIT_SM_RESP and sequence in slots and slots[sequence][0] == _SUBMIT_SM_RESP:
-                events.append(_new(Answered, (slots.pop(sequence)[1], status, _message_id(body))))
+            if command == _SUBMIT_SM_RESP:
+                entry = slots.pop(sequence, None) or window.take(sequence)
+                if entry is not None and entry[0] == _SUBMIT_SM_RESP:
+                    events.append(_new(Answered, (entry[1], status, _message_id(body))))
+                else:
+                    self._take_response(frame, entry, events)
             elif command == _DELIVER_SM:
                 self._take_deliver_sm(frame, events)
             elif command not in _COMMANDS:

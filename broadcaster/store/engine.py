@@ -57,7 +57,7 @@ class Store:
 
     def _create(self, *, service: bool) -> Engine:
         if not self.sqlite:
-            engine = create_engine(self.url, pool_pre_ping=True)
+            engine = create_engine(self.url, pool_pre_ping=True, hide_parameters=True)
 
             @event.listens_for(engine, "connect")
             def _scratch(connection: Any, _record: Any) -> None:
@@ -67,7 +67,7 @@ class Store:
                 connection.commit()
 
             return engine
-        engine = create_engine(self.url, module=sqlite_driver, poolclass=QueuePool if service else NullPool)
+        engine = create_engine(self.url, module=sqlite_driver, poolclass=QueuePool if service else NullPool, hide_parameters=True)
         path = self.path
 
         @event.listens_for(engine, "connect")

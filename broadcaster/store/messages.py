@@ -157,7 +157,7 @@ def fold(connection: Connection, message_ids: set[int]) -> None:
     """Bring messages and tallies in line with their parts: a part is at its best attempt, a message at its worst part.
 
     A message with a part not yet answered stays where it is, and so does one that was closed unsent: a receipt for a part of it that
-    did go out opens it no more.
+    went out opens it no more.
     """
     _scratch(connection, message_ids)
     connection.execute(text("DELETE FROM folded"))

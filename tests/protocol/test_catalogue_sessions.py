@@ -390,6 +390,32 @@ def test_f39_of_two_answers_the_first_counts(card, rig):
     assert lost(sender) == []
 
 
+def test_f39_an_answer_after_its_time_is_told_once(card, rig, tmp_path):
+    """What was reported as unanswered is known after all; that a flow takes note of it is the flow's own business."""
+    late = []
+    told = asyncio.Event()
+
+    def on_late(answers):
+        late.extend(answers)
+        if len(late) == 2:
+            told.set()
+
+    async def scenario():
+        mood = rig.mood(rig.fault("delay_resp", at=[3, 9], ms=[400, 400]))
+        quick = dataclasses.replace(card, response_timeout_s=0.1)
+        async with rig.carrier(quick, mood, tmp_path / "so.jsonl") as carrier, rig.sender(carrier.card, on_late=on_late) as sender:
+            sender.submit(rig.numbers(20))
+            async with asyncio.timeout(rig.patience_s):
+                await told.wait()
+        return sender, carrier
+
+    sender, carrier = asyncio.run(scenario())
+    ids = {row.dst: row.id for row in rig.rows(carrier.ledger, "submit")}
+    assert {number: message_id for number, _, message_id in late} == {number: ids[number] for number in sender.unanswered}
+    assert sender.unanswered.keys() == {rig.numbers(20)[2], rig.numbers(20)[8]}
+    assert lost(sender) == []
+
+
 @pytest.mark.parametrize("fault", ["dup_resp", "wrong_seq"])
 def test_f39_answers_to_nobody_end_no_link(card, rig, tmp_path, fault):
     mood = rig.mood(rig.fault(fault, at=[3, 9]))

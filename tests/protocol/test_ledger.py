@@ -1,12 +1,28 @@
 from __future__ import annotations
 
+import contextlib
+import socket
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from broadcaster.errors import ConfigurationError, InvalidFileError
 from broadcaster.link.ledger import Ledger, LedgerRow, read_ledger
+from broadcaster.smpp import Bind, BindKind, Command, SubmitTemplate, encode
+from broadcaster.smpp.frame import Framer
+
+CARD = """
+name = "Thử"
+environment = "rehearsal"
+mnc = "99"
+host = "127.0.0.1"
+port = 2775
+system_id = "dien-tap"
+tps = "unlimited"
+"""
 
 SUBMIT = (
     '{"t":5,"e":"submit","session":1,"seq":2,"src":"CANHBAO","dst":"84912345678",'
@@ -70,3 +86,34 @@ def test_an_absent_ledger_is_an_error(tmp_path: Path) -> None:
         list(read_ledger(tmp_path / "khong-co.jsonl"))
     with pytest.raises(ConfigurationError):
         Ledger(tmp_path / "khong-co" / "so.jsonl")
+
+
+def test_nothing_answered_is_missing_after_a_kill(tmp_path: Path) -> None:
+    """A real carrier process under load, killed with SIGKILL: every response that reached us is on the disk."""
+    card, ledger = tmp_path / "thu.toml", tmp_path / "so.jsonl"
+    card.write_text(CARD)
+    command = [sys.executable, "-m", "broadcaster", "carrier", "simulate", str(card), "--port", "0", "--ledger", str(ledger)]
+    carrier = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert carrier.stdout is not None
+    with carrier.stdout:
+        port = int(carrier.stdout.readline())
+        template = SubmitTemplate.build(source="CANHBAO", short_message=b"x", registered_delivery=0)
+        ids: list[str] = []
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as link:
+            link.sendall(encode(Bind(BindKind.TRANSCEIVER, "dien-tap", ""), 1))
+            link.sendall(b"".join(template.splice(at + 2, b"849%08d" % at) for at in range(5000)))
+            framer = Framer()
+            while data := link.recv(65_536):
+                ids += [body[:-1].decode() for kind, _, _, body in framer.feed(data) if kind == Command.SUBMIT_SM_RESP]
+                if len(ids) >= 1000:
+                    carrier.kill()
+                    break
+            carrier.wait()
+            # What had left by then counts as well.
+            with contextlib.suppress(ConnectionError):
+                while data := link.recv(65_536):
+                    ids += [body[:-1].decode() for kind, _, _, body in framer.feed(data) if kind == Command.SUBMIT_SM_RESP]
+    rows = [row.id for row in read_ledger(ledger)]
+    assert len(ids) >= 1000
+    assert set(ids) <= set(rows)
+    assert len(rows) == len(set(rows))
