@@ -38,7 +38,8 @@ NOUNS: Final[Mapping[str, Noun]] = {
     "carrier": Noun(
         "broadcaster.cli.carrier",
         Said(
-            "Xem thẻ nhà mạng; chạy nhà mạng giả lập để diễn tập.", "See the carriers' cards; run a simulated carrier for rehearsals."
+            "Xem thẻ nhà mạng; nghiệm thu một kết nối; chạy nhà mạng giả lập để diễn tập.",
+            "See the carriers' cards; try a connection before it is used; run a simulated carrier for rehearsals.",
         ),
     ),
     "cell": Noun(

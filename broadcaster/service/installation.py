@@ -117,7 +117,7 @@ def initialise(folder: Path, environment: Environment, *, actor: str, resources:
             Said(f"{folder} đã có tệp; chỉ cài vào thư mục trống.", f"{folder} is not empty; an installation needs an empty folder.")
         )
     os.umask(0o077)
-    for name in ("", "state", "carriers", "templates", "campaigns", "keys", "reports"):
+    for name in ("", "state", "carriers", "templates", "templates/system", "campaigns", "keys", "reports"):
         (folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
     made = [folder / CONFIG_FILE, folder / "vault.key", folder / AUDIT_KEY_FILE, folder / "people.toml"]
     made[0].write_text(_configuration(environment), encoding="utf-8")
@@ -126,7 +126,8 @@ def initialise(folder: Path, environment: Environment, *, actor: str, resources:
     made[3].touch(mode=0o600)
     if resources is not None:
         cards = "carriers/rehearsal" if environment is Environment.REHEARSAL else "carriers"
-        made += _copy(resources / "templates", folder / "templates") + _copy(resources / cards, folder / "carriers")
+        for source, target in (("templates", "templates"), ("templates/system", "templates/system"), (cards, "carriers")):
+            made += _copy(resources / source, folder / target)
     database = folder / "state" / DATABASE_FILE
     store = Store(f"sqlite:///{database}")
     upgrade(store)

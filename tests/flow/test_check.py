@@ -24,6 +24,7 @@ from broadcaster.link.simulator import serve
 from broadcaster.link.temperament import IdForm, ReceiptBy, SpanMs, Temperament, read_temperament
 from broadcaster.model import CarrierCode, Endpoint, Environment, IdRule, Msisdn
 from broadcaster.smpp import (
+    BindKind,
     BindRequested,
     BindResp,
     DeliverSm,
@@ -33,6 +34,7 @@ from broadcaster.smpp import (
     SubmitSmResp,
     Submitted,
 )
+from broadcaster.smpp.pdu import encode
 from broadcaster.smpp.timers import Timers
 
 REPOSITORY = Path(__file__).parents[2]
@@ -294,6 +296,43 @@ def test_f31_a_peer_that_never_answers_the_bind_is_called_silent(card, monkeypat
     found = asyncio.run(go())
     assert "the peer is silent" in found.cause
     assert found.report.exit_code == 12
+
+
+class Deaf(asyncio.Protocol):
+    """A carrier that answers the bind and nothing after it; it may hang up instead of falling silent."""
+
+    def __init__(self, *, hangs_up):
+        self._hangs_up = hangs_up
+        self._bound = False
+
+    def connection_made(self, transport):
+        self._transport = transport
+
+    def data_received(self, _data):
+        if not self._bound:
+            self._transport.write(encode(BindResp(BindKind.TRANSCEIVER, "thu"), 1))
+        elif self._hangs_up:
+            self._transport.close()
+        self._bound = True
+
+
+@pytest.mark.parametrize(
+    ("hangs_up", "stage", "words"),
+    [
+        (False, "enquire", "silence: no answer to enquire_link within 0.2 s"),
+        (True, "link", "the peer closed the connection"),
+    ],
+)
+def test_f32_an_enquire_link_that_is_not_answered_is_a_failure(card, hangs_up, stage, words):
+    async def go():
+        async with listening(lambda: Deaf(hangs_up=hangs_up)) as port:
+            deaf = replace(card, endpoint=Endpoint("127.0.0.1", port), response_timeout_s=0.2)
+            return await tried(deaf, reserve=pytest.fail)
+
+    found = asyncio.run(go())
+    assert (found.seen.failure.stage, found.report.exit_code) == (stage, 12)
+    assert words in found.cause
+    assert found.seen.peer == "thu"
 
 
 def test_f32_texts_that_meet_silence_are_a_failure(card, tmp_path):

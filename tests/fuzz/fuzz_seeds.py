@@ -226,6 +226,7 @@ class Victim:
 
     def _survive(self) -> None:
         self.survived += 1
+        assert not self._session._asked, "what was answered is still remembered"
         if self._session.state is not SessionState.BOUND_TRX:
             self._die("unbound")
 
@@ -241,7 +242,10 @@ class Victim:
             repr(event)
             if isinstance(event, Delivered):
                 read_message(event.body)
-                self._respond(event.sequence, DeliverSmResp() if isinstance(event.body, DeliverSm) else DataSmResp(), 0)
+                if isinstance(event.body, DataSm):
+                    self._respond(event.sequence, DataSmResp(), 0)
+                elif self._session.state is not SessionState.CLOSED:
+                    self._session.acknowledge([event.sequence])
             elif isinstance(event, Quarantined):
                 self._respond(event.sequence, DeliverSmResp() if event.command == 5 else DataSmResp(), 0x65)
             elif isinstance(event, Submitted):

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import datetime as dt
 import json
+import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
@@ -196,7 +197,9 @@ Peer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @contextlib.asynccontextmanager
-async def peer(behave: Peer, card: CarrierCard) -> AsyncIterator[CarrierCard]:
+async def peer(
+    behave: Peer, card: CarrierCard, host: str = "127.0.0.1", context: ssl.SSLContext | None = None
+) -> AsyncIterator[CarrierCard]:
     """Listen as a hand-written carrier; yield the card that leads to it."""
     ended: list[asyncio.StreamWriter] = []
 
@@ -206,9 +209,9 @@ async def peer(behave: Peer, card: CarrierCard) -> AsyncIterator[CarrierCard]:
             await behave(reader, writer)
         writer.close()
 
-    server = await asyncio.start_server(guarded, "127.0.0.1", 0)
+    server = await asyncio.start_server(guarded, host, 0, ssl=context)
     async with server:
-        yield dataclasses.replace(card, endpoint=Endpoint("127.0.0.1", server.sockets[0].getsockname()[1]))
+        yield dataclasses.replace(card, endpoint=Endpoint(host, server.sockets[0].getsockname()[1]))
         for writer in ended:
             writer.transport.abort()
 

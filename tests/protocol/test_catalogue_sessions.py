@@ -569,11 +569,9 @@ def test_f42_the_name_is_told_to_the_server_and_a_missing_close_notify_is_an_end
         writer.transport.abort()
 
     async def scenario():
-        server = await asyncio.start_server(behave, "127.0.0.1", 0, ssl=context)
-        async with server:
-            endpoint = Endpoint("localhost", server.sockets[0].getsockname()[1])
-            async with rig.sender(trusting(card, tmp_path / "ca.pem", endpoint=endpoint)) as sender:
-                await sender.until(lambda: sender.count(LinkState.LOST) == 2)
+        trusted = trusting(card, tmp_path / "ca.pem")
+        async with rig.peer(behave, trusted, "localhost", context) as reachable, rig.sender(reachable) as sender:
+            await sender.until(lambda: sender.count(LinkState.LOST) == 2)
         return sender
 
     sender = asyncio.run(scenario())

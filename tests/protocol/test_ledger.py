@@ -5,6 +5,7 @@ import socket
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -88,32 +89,41 @@ def test_an_absent_ledger_is_an_error(tmp_path: Path) -> None:
         Ledger(tmp_path / "khong-co" / "so.jsonl")
 
 
-def test_nothing_answered_is_missing_after_a_kill(tmp_path: Path) -> None:
-    """A real carrier process under load, killed with SIGKILL: every response that reached us is on the disk."""
-    card, ledger = tmp_path / "thu.toml", tmp_path / "so.jsonl"
-    card.write_text(CARD)
-    command = [sys.executable, "-m", "broadcaster", "carrier", "simulate", str(card), "--port", "0", "--ledger", str(ledger)]
-    carrier = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+def responses(link: socket.socket, framer: Framer, command: int, most: int) -> Iterator[bytes]:
+    """Yield the bodies of what the carrier answers, at most so many, until it is gone."""
+    count = 0
+    with contextlib.suppress(ConnectionError):
+        while count < most and (data := link.recv(65_536)):
+            for kind, status, _, body in framer.feed(data):
+                assert (kind, status) == (command, 0)
+                count += 1
+                yield body
+
+
+@pytest.fixture
+def carrier(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A simulated carrier as a process of its own."""
+    (tmp_path / "thu.toml").write_text(CARD)
+    command = ["carrier", "simulate", str(tmp_path / "thu.toml"), "--port", "0", "--ledger", str(tmp_path / "so.jsonl")]
+    with subprocess.Popen([sys.executable, "-m", "broadcaster", *command], stdout=subprocess.PIPE, text=True) as process:
+        yield process
+        process.kill()
+
+
+def test_nothing_answered_is_missing_after_a_kill(carrier: subprocess.Popen[str], tmp_path: Path) -> None:
+    """Killed with SIGKILL under load: every response that reached us is on the disk, and no line twice."""
     assert carrier.stdout is not None
-    with carrier.stdout:
-        port = int(carrier.stdout.readline())
-        template = SubmitTemplate.build(source="CANHBAO", short_message=b"x", registered_delivery=0)
-        ids: list[str] = []
-        with socket.create_connection(("127.0.0.1", port), timeout=20) as link:
-            link.sendall(encode(Bind(BindKind.TRANSCEIVER, "dien-tap", ""), 1))
-            link.sendall(b"".join(template.splice(at + 2, b"849%08d" % at) for at in range(5000)))
-            framer = Framer()
-            while data := link.recv(65_536):
-                ids += [body[:-1].decode() for kind, _, _, body in framer.feed(data) if kind == Command.SUBMIT_SM_RESP]
-                if len(ids) >= 1000:
-                    carrier.kill()
-                    break
-            carrier.wait()
-            # What had left by then counts as well.
-            with contextlib.suppress(ConnectionError):
-                while data := link.recv(65_536):
-                    ids += [body[:-1].decode() for kind, _, _, body in framer.feed(data) if kind == Command.SUBMIT_SM_RESP]
-    rows = [row.id for row in read_ledger(ledger)]
+    template = SubmitTemplate.build(source="CANHBAO", short_message=b"x", registered_delivery=0)
+    framer = Framer()
+    with socket.create_connection(("127.0.0.1", int(carrier.stdout.readline())), timeout=20) as link:
+        link.sendall(encode(Bind(BindKind.TRANSCEIVER, "dien-tap", ""), 1))
+        assert len(list(responses(link, framer, Command.BIND_TRANSCEIVER_RESP, 1))) == 1
+        link.sendall(b"".join(template.splice(at + 2, b"849%08d" % at) for at in range(5000)))
+        ids = list(responses(link, framer, Command.SUBMIT_SM_RESP, 1000))
+        carrier.kill()
+        carrier.wait()
+        ids += responses(link, framer, Command.SUBMIT_SM_RESP, 5000)
+    rows = [row.id for row in read_ledger(tmp_path / "so.jsonl")]
     assert len(ids) >= 1000
-    assert set(ids) <= set(rows)
+    assert {body[:-1].decode() for body in ids} <= set(rows)
     assert len(rows) == len(set(rows))

@@ -8,6 +8,7 @@ import dataclasses
 import inspect
 import logging
 import re
+import socket
 import struct
 import tracemalloc
 from pathlib import Path
@@ -366,15 +367,13 @@ def test_s28_each_wait_has_its_own_time_and_any_family_of_addresses_will_do(card
         await reader.read()
 
     async def scenario() -> None:
-        try:
-            server = await asyncio.start_server(behave, "::1", 0)
-        except OSError:
-            pytest.skip("this machine has no IPv6")
-        async with server:
-            endpoint = Endpoint("::1", server.sockets[0].getsockname()[1])
-            async with rig.sender(dataclasses.replace(card, endpoint=endpoint)) as sender:
-                await sender.until(lambda: sender.count(LinkState.BOUND))
+        async with rig.peer(behave, card, "::1") as reachable, rig.sender(reachable) as sender:
+            await sender.until(lambda: sender.count(LinkState.BOUND))
 
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
     asyncio.run(scenario())
 
 
