@@ -38,6 +38,8 @@ FINAL: Final[Mapping[ReceiptState, State]] = MappingProxyType(
 )
 """What a receipt proves for good; the other states say only that the carrier still has the message, or nothing."""
 
+NATIONAL_TON: Final = 2
+"""SMPP 3.4, 5.2.5."""
 MOST_ERROR: Final = 16
 
 log = structlog.get_logger("settle")
@@ -116,7 +118,7 @@ class Inbox:
     def _read(self, batch: Sequence[Inbound]) -> _Read:
         now_ms = time.time_ns() // 1_000_000
         code, form = self._card.code, self._card.ids.receipt
-        tokens = self._tokens([inbound.body.source if not isinstance(inbound.body, Quarantined) else "" for inbound in batch])
+        tokens = self._tokens([_sender(inbound.body) for inbound in batch])
         read = _Read([], [], [])
         for inbound, token in zip(batch, tokens, strict=True):
             body = inbound.body
@@ -125,7 +127,9 @@ class Inbox:
                 read.replies.append(Reply(code, None, "unreadable", "", now_ms))
             elif classify(body) == "message":
                 self._read_message(body, token, now_ms, read)
-            elif (found := parse_receipt(body)) is None:
+            elif (found := parse_receipt(body)) is None and read_reply(content(body)).kind is not Kind.OTHER:
+                self._read_message(body, token, now_ms, read)
+            elif found is None:
                 log.warning("receipt-unparsed", carrier=code)
                 read.received.append(Received(code, "", token, "UNPARSED", None, None, now_ms))
             else:
@@ -149,3 +153,10 @@ class Inbox:
         good: list[Msisdn] = [number for number in numbers if not isinstance(number, DropReason)]
         sealed = iter(self._vault.tokens(good))
         return [None if isinstance(number, DropReason) else next(sealed) for number in numbers]
+
+
+def _sender(body: DeliverSm | DataSm | Quarantined) -> str:
+    """Return the subscriber's address, with the leading zero that the national type of number leaves out (F17)."""
+    if isinstance(body, Quarantined):
+        return ""
+    return f"0{body.source}" if body.source_ton == NATIONAL_TON and not body.source.startswith("0") else body.source

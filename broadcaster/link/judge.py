@@ -59,10 +59,9 @@ class Judge:
         answer_at = now + mood.response_delay_ms.at(chance())
         for fault in struck:
             status = status or self._refusal(fault, body, part.sha, now)
-        if status != OK:
-            fate = Fate(sequence, body, part, status, session, wall_s, answer_due=answer_at)
-        else:
-            fate = self._accept(Fate(sequence, body, part, OK, session, wall_s), lot, now, answer_at)
+        fate = Fate(sequence, body, part, status, session, wall_s, answer_due=answer_at)
+        if status == OK:
+            fate = self._accept(fate, lot, now, answer_at)
         for fault in struck:
             fate = bend(fate, fault, now, chance())
             if fault.kind in _NUMBERED and fate.status == OK:
@@ -73,13 +72,13 @@ class Judge:
 
     def submit_row(self, fate: Fate, wall_ns: int) -> str:
         """Return the ledger row of one submit (ledger.py says what is in it)."""
-        part, body, message_id = fate.part, fate.body, fate.message_id
+        part, body = fate.part, fate.body
+        message_id = "null" if fate.message_id is None else f'"{fate.message_id}"'
         return (
             f'{{"t":{wall_ns},"e":"submit","session":{fate.session},"seq":{fate.sequence},"src":{quoted(body.source)},'
             f'"dst":{number_quoted(body.destination)},"part":{part.part},"parts":{part.parts},'
             f'"ref":{"null" if part.ref is None else part.ref},"sha":"{part.sha}","status":{fate.status},'
-            f'"id":{"null" if message_id is None else f"{chr(34)}{message_id}{chr(34)}"}'
-            f"{_WITHHELD if fate.unanswered else ''}}}"
+            f'"id":{message_id}{_WITHHELD if fate.unanswered else ""}}}'
         )
 
     def receipt(self, fate: Fate, wall_s: int, state: ReceiptState | None = None) -> Owed:

@@ -319,7 +319,7 @@ class Session:
         self._out.append(header(HEADER_OCTETS, command, status, sequence))
 
     def _take_all(self, frames: list[Frame], events: list[Event]) -> None:
-        window = self._window
+        window, asked = self._window, self._asked
         slots = window.slots
         for frame in frames:
             command, status, sequence, body = frame
@@ -329,8 +329,12 @@ class Session:
                     events.append(_new(Answered, (entry[1], status, _message_id(body))))
                 else:
                     self._take_response(frame, entry, events)
-            elif command == _DELIVER_SM:
-                self._take_deliver_sm(frame, events)
+            elif command == _DELIVER_SM and command in self._serves:
+                try:
+                    events.append(_new(Delivered, (sequence, decode_short_message(DeliverSm, body))))
+                except FieldError as error:
+                    events.append(Quarantined(sequence, body, str(error), command))
+                asked[sequence] = (*asked[sequence], command) if sequence in asked else _ONE_DELIVER_SM
             elif command not in _COMMANDS:
                 self._take_unknown(frame, events)
             elif command & RESPONSE_BIT:
@@ -399,20 +403,6 @@ class Session:
         self._enter(BOUND_BY[command & ~RESPONSE_BIT])
         answer = _decode_response(command, body)
         events.append(Bound(answer.system_id if isinstance(answer, BindResp) else ""))
-
-    def _take_deliver_sm(self, frame: Frame, events: list[Event]) -> None:
-        command, _, sequence, body = frame
-        if command not in self._serves:
-            self._refuse(command, sequence)
-            return
-        try:
-            events.append(_new(Delivered, (sequence, decode_short_message(DeliverSm, body))))
-        except FieldError as error:
-            events.append(Quarantined(sequence, body, str(error), command))
-        if sequence in self._asked:
-            self._wait_for_respond(sequence, command)
-        else:
-            self._asked[sequence] = _ONE_DELIVER_SM
 
     def _wait_for_respond(self, sequence: int, command: int) -> None:
         asked = self._asked.get(sequence)

@@ -270,7 +270,6 @@ def counted_from_one(then):
     return renamed
 
 
-@pytest.mark.xfail(reason="flow.settle reads no refusal in what is flagged as a receipt", strict=True)
 def test_f08_a_refusal_flagged_as_a_receipt_is_obeyed(desk, card, rig):
     def then(_message_id, number):
         return [DeliverSm(number, "CANHBAO", b"TC", 1, 1, esm_class=0x04)]
@@ -461,10 +460,7 @@ SPELLINGS = {
 }
 
 
-NOT_YET = pytest.mark.xfail(reason="flow.settle does not look at the type of number", strict=True)
-
-
-@pytest.mark.parametrize("spelling", ["international", "plus", "national", pytest.param("bare", marks=NOT_YET)])
+@pytest.mark.parametrize("spelling", ["international", "plus", "national", "bare"])
 def test_f17_a_number_is_the_same_however_it_is_written(desk, card, rig, spelling):
     spell, ton = SPELLINGS[spelling]
 
