@@ -125,18 +125,16 @@ class Inbox:
             if isinstance(body, Quarantined):
                 log.warning("unreadable", carrier=code, reason=body.reason)
                 read.replies.append(Reply(code, None, "unreadable", "", now_ms))
-            elif classify(body) == "message":
-                self._read_message(body, token, now_ms, read)
-            elif (found := parse_receipt(body)) is None and read_reply(content(body)).kind is not Kind.OTHER:
-                self._read_message(body, token, now_ms, read)
-            elif found is None:
-                log.warning("receipt-unparsed", carrier=code)
-                read.received.append(Received(code, "", token, "UNPARSED", None, None, now_ms))
-            else:
+            elif (found := parse_receipt(body) if classify(body) == "receipt" else None) is not None:
                 state = FINAL.get(found.state)
                 smsc_id = normal_id(found.message_id, form)  # type: ignore[arg-type]
                 error = found.error[:MOST_ERROR] if found.error else None
                 read.received.append(Received(code, smsc_id, token, found.state.name, state, error, now_ms))
+            elif classify(body) == "message" or read_reply(content(body)).kind is not Kind.OTHER:
+                self._read_message(body, token, now_ms, read)
+            else:
+                log.warning("receipt-unparsed", carrier=code)
+                read.received.append(Received(code, "", token, "UNPARSED", None, None, now_ms))
         return read
 
     def _read_message(self, body: DeliverSm | DataSm, token: bytes | None, now_ms: int, read: _Read) -> None:
