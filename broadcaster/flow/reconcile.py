@@ -53,6 +53,8 @@ class Comparison(NamedTuple):
     """Refusals we acknowledged that are not in force."""
     sent_after_refusal: int
     """First parts that reached the carrier later than two seconds after we had acknowledged the subscriber's refusal."""
+    unacknowledged: int
+    """Receipts and replies that the carrier was left with, because we never acknowledged them."""
 
 
 class _Ours(NamedTuple):
@@ -78,6 +80,7 @@ class _Theirs:
 
     def note(self, row: LedgerRow) -> None:
         self.totals[row.event] += 1
+        self.totals["unacknowledged"] += row.acked is False
         number = self._plan.normalise(row.dst)
         if isinstance(number, DropReason):
             self.totals["missing_here"] += 1
@@ -127,6 +130,7 @@ def compare(connection: Connection, card: CarrierCard, vault: Vault, plan: Numbe
         missing_there=totals["missing_there"],
         missing_here=totals["missing_here"] + sum(map(len, taken.values())),
         unsigned=totals["unsigned"],
+        unacknowledged=totals["unacknowledged"],
         uncertain_taken=totals["uncertain_taken"],
         uncertain_not_taken=totals["uncertain_not_taken"],
         receipts_not_kept=totals["receipts_not_kept"] + _not_stored(connection, card, theirs.receipts, {key[0] for key in unknown}),

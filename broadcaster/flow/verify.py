@@ -351,6 +351,13 @@ _DIFFERENCES: list[tuple[Callable[[Comparison], int], Said]] = [
         lambda found: found.sent_after_refusal,
         Said("tin gửi sau khi thuê bao đã nhắn từ chối", "messages sent after the subscriber had texted a refusal"),
     ),
+    (
+        lambda found: found.unacknowledged,
+        Said(
+            "biên nhận và tin đến mà nhà mạng còn giữ vì ta chưa xác nhận",
+            "receipts and replies the carrier still holds, never acknowledged",
+        ),
+    ),
 ]
 
 
