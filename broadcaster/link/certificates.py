@@ -17,6 +17,19 @@ from cryptography.x509.oid import NameOID
 _DAY: Final = dt.timedelta(days=1)
 _LOOPBACK: Final = ("localhost",)
 
+_SIGNS_CERTIFICATES: Final = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
+"""Python 3.13 and later trust no authority that does not say so (RFC 5280, 4.2.1.3)."""
+
 
 class Authority:
     """A certificate authority made for one rehearsal."""
@@ -34,6 +47,7 @@ class Authority:
             .not_valid_before(now - 30 * _DAY)
             .not_valid_after(now + _DAY)
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .add_extension(_SIGNS_CERTIFICATES, critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
             .sign(self._key, hashes.SHA256())
         )
