@@ -183,7 +183,7 @@ def _final_states(seen: Seen) -> dict[str, str]:
 
 
 def _parts_with_receipt(seen: Seen, final: Mapping[str, str]) -> str:
-    """Return which places of long texts got receipts, when it is not all of them (failures.md F11)."""
+    """Return which places of long texts got receipts, when it is not all of them (docs/delivery.md F11)."""
     long = [part for part in seen.parts if part.parts > 1 and part.smsc_id]
     with_receipt = {part.part for part in long if final.keys() & every_form(part.smsc_id or "")}
     return ", ".join(map(str, sorted(with_receipt))) if with_receipt < {part.part for part in long} else ""

@@ -416,7 +416,7 @@ class Sender:
         self.pump()
 
     def _halt(self, jobs: list[Job], reason: str) -> None:
-        """Stop lanes before they burn their audience (failures.md F53, F55); tried again until it is stored."""
+        """Stop lanes before they burn their audience (docs/delivery.md F53, F55); tried again until it is stored."""
         if not jobs:
             return
         log.error("carrier-halted", carrier=self.card.code, reason=reason, lanes=len(jobs))

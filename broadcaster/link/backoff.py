@@ -1,4 +1,4 @@
-"""How long to wait before the next connection to a carrier, as a pure function of how the last ones ended (failures.md F30, F41)."""
+"""How long to wait before the next connection to a carrier, as a pure function of how the last ones ended (F30, F41)."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Backoff:
 
 
 class Pace:
-    """Space the starts of connections that several binds of one account make to the same carrier (failures.md F41)."""
+    """Space the starts of connections that several binds of one account make to the same carrier (docs/delivery.md F41)."""
 
     def __init__(self, spacing_s: float) -> None:
         self._spacing_s = spacing_s

@@ -1,4 +1,4 @@
-"""A simulated carrier's certificates: one that is good, and those that must be refused (failures.md F42)."""
+"""A simulated carrier's certificates: one that is good, and those that must be refused (docs/delivery.md F42)."""
 
 from __future__ import annotations
 

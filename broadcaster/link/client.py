@@ -1,4 +1,4 @@
-"""One SMPP bind of one carrier account: connect, bind, pump, and connect again, until told to stop (failures.md F30–F41)."""
+"""One SMPP bind of one carrier account: connect, bind, pump, and connect again, until told to stop (docs/delivery.md F30–F41)."""
 
 from __future__ import annotations
 

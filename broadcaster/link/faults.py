@@ -140,7 +140,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "accept_then_silence": Kind(Occasion.CONNECT),
     "tls_bad": Kind(Occasion.RUN, {"form": (choice(("expired", "wrong_host", "self_signed", "old_version", "none")), "expired")}),
 }
-"""Every kind of fault by its name in protocol.md §3."""
+"""Every kind of fault by its name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,7 @@ def meet(link: Pump, fault: Fault, card: CarrierCard, now: float) -> None:
 
 
 def ahead_of_bind_resp(fault: Fault, card: CarrierCard) -> bytes:
-    """Return the PDU that some carriers send before they answer the bind (failures.md F31)."""
+    """Return the PDU that some carriers send before they answer the bind (docs/delivery.md F31)."""
     if fault["form"] == "enquire_link":
         return encode(EnquireLink(), _ENQUIRIES_FROM)
     return encode(DeliverSm("84900000000", card.system_id, b"id:0 stat:ENROUTE", esm_class=0x04), 1)

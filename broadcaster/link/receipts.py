@@ -103,7 +103,7 @@ def _odd_receipt(plain: DeliverSm, fate: Fate, message_id: str, wall_s: int) -> 
 
 
 def _in_form(form: str, common: str, message_id: str, fate: Fate, wall_s: int) -> bytes:
-    """Write a receipt as some carriers do (failures.md F07); `common` is the form of appendix B."""
+    """Write a receipt as some carriers do (docs/delivery.md F07); `common` is the form of appendix B."""
     word, error = _WORDS[fate.outcome], _ERRORS.get(fate.outcome, "000")
     submitted, done = _local(fate.wall_s), _local(wall_s)
     match form:

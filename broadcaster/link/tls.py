@@ -1,4 +1,4 @@
-"""TLS towards a carrier: which certificates are trusted, and why a connection was refused, in words (failures.md F42)."""
+"""TLS towards a carrier: which certificates are trusted, and why a connection was refused, in words (docs/delivery.md F42)."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ class Requirement(NamedTuple):
 
 
 def required(recipients: int, environment: Environment) -> Requirement:
-    """Return the tier of this many recipients; a rehearsal needs what the live campaign would (protocol.md §2.1)."""
+    """Return the tier of this many recipients; a rehearsal needs what the live campaign would."""
     return Requirement(
         approvers=1 if recipients < TWO_APPROVERS_FROM else 2,
         duty_officer=recipients >= DUTY_OFFICER_FROM,

@@ -1,4 +1,4 @@
-"""How a carrier spells its message ids and writes its receipts, worked out from what it really sent (failures.md F02, F06, F07, F11).
+"""How a carrier spells its message ids and writes its receipts, worked out from what it really sent (F02, F06, F07, F11).
 
 Nothing here changes a card: what is found is proposed to a person.
 """

@@ -28,7 +28,7 @@ class Next(NamedTuple):
 
 
 def after(verdict: str, tries: int, retry_after_s: Sequence[int]) -> Next:
-    """Return what follows the `tries`-th counted try (1 is the first) of a part (failures.md F50–F57).
+    """Return what follows the `tries`-th counted try (1 is the first) of a part (docs/delivery.md F50–F57).
 
     `verdict` is the value of an SMPP `Verdict`, `retry_after_s` the card's waits: when they are used up the refusal is final.
     A `duplicate` answer to a repeated part says that the earlier one was taken. ValueError for an unknown verdict or `tries` < 1.
@@ -59,7 +59,7 @@ RECENT_AT_LEAST: Final = 200
 
 
 class CodeWatch:
-    """Watch the share of each refusal code among a carrier's first 20 and last 1,000 answers (failures.md F53, F55).
+    """Watch the share of each refusal code among a carrier's first 20 and last 1,000 answers (docs/delivery.md F53, F55).
 
     A wrong sender, number form or quota refuses everybody with one code: it must stop the carrier before it burns the audience.
     Once raised the alarm stays; resuming the carrier begins a new watch.

@@ -16,7 +16,7 @@ BURST_NS: Final = 10_000_000
 """Permits unused for longer than this are lost, so that no pause is made good by a flood."""
 RECOVERY_STEP_NS: Final = 10 * SECOND_NS
 RECOVERY_PERCENT: Final = 5
-"""Share of the contract's pace that comes back with each step after a throttling (failures.md F50)."""
+"""Share of the contract's pace that comes back with each step after a throttling (docs/delivery.md F50)."""
 
 _MILLI: Final = 1_000
 _COST: Final = _MILLI * SECOND_NS
@@ -27,7 +27,7 @@ class Limiter:
     """Say how many parts may be written now to a carrier account.
 
     `tps` is the contract rate in parts per second, None for unlimited; `pace` the share of it that is used. In no half-open
-    window of one second are more than `tps` permits taken (protocol.md I9); within it they are spread evenly, with at most one
+    window of one second are more than `tps` permits taken (docs/delivery.md I9); within it they are spread evenly, with at most one
     permit more than 10 ms' worth at once.
     """
 
@@ -52,7 +52,7 @@ class Limiter:
         self._held_until_ns = until_ns if self._held_until_ns is None else max(self._held_until_ns, until_ns)
 
     def throttled(self, now_ns: int, pause_s: float) -> None:
-        """Obey a throttling answer: pause, halve the rate, and come back by 5 % of the contract each 10 s (failures.md F50).
+        """Obey a throttling answer: pause, halve the rate, and come back by 5 % of the contract each 10 s (docs/delivery.md F50).
 
         Further such answers during the pause belong to parts written before it: they lengthen it and halve nothing.
         """

@@ -1,4 +1,4 @@
-"""What a command_status means: its name, and what the sender should make of it (failures.md F50–F57)."""
+"""What a command_status means: its name, and what the sender should make of it (docs/delivery.md F50–F57)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Two other implementations agree with us, octet for octet and field for field, on 10,000 generated valid PDUs.
 
-smpp34's codec knows submit_sm and deliver_sm; smpplib is asked about what it reads soundly (failures.md S3–S7 name what it does not:
+smpp34's codec knows submit_sm and deliver_sm; smpplib is asked about what it reads soundly (S3–S7 name what it does not:
 strings without NUL, integer parameters of another width, parameters that it expects in other PDUs only).
 """
 

@@ -29,7 +29,7 @@ class Esme:
         self.receipts: list[Any] = []
         self.messages: list[Any] = []
         self._card = card
-        # It reads in the middle of a PDU when its timeout fires between two halves (failures.md, S1), so none may fire.
+        # It reads in the middle of a PDU when its timeout fires between two halves (docs/delivery.md, S1), so none may fire.
         self._client = smpplib.client.Client("127.0.0.1", port, timeout=patience_s, allow_unknown_opt_params=True)
         self._client.set_message_sent_handler(self._on_sent)
         self._client.set_message_received_handler(self._on_received)

@@ -1,4 +1,4 @@
-"""failures.md, section 4: what a carrier's answers make of a part, a link and a campaign. Real sender, real store, real SMPP."""
+"""Faults of docs/delivery.md, part 4: what a carrier's answers make of a part, a link and a campaign."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""failures.md, section 2: framing and malformed PDUs, against the real pump."""
+"""Faults of docs/delivery.md, part 2: framing and malformed PDUs, against the real pump."""
 
 from __future__ import annotations
 

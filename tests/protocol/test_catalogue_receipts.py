@@ -1,4 +1,4 @@
-"""failures.md, section 1: correlation and receipts. Real pump, real SMPP over the loopback, real database; only time is short."""
+"""Faults of docs/delivery.md, part 1: correlation and receipts. Real pump, real SMPP over the loopback, real database."""
 
 from __future__ import annotations
 

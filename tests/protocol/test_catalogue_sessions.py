@@ -1,4 +1,4 @@
-"""failures.md, section 3: what befalls a session, against the real pump with short timers."""
+"""Faults of docs/delivery.md, part 3: what befalls a session, against the real pump with short timers."""
 
 from __future__ import annotations
 

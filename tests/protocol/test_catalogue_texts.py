@@ -1,4 +1,4 @@
-"""failures.md, section 5: how texts travel. What the simulated carrier's ledger decoded is what was meant."""
+"""Faults of docs/delivery.md, part 5: how texts travel. What the simulated carrier's ledger decoded is what was meant."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""failures.md, section 6: each of smpplib's defects S1–S30 is impossible here, or handled. One test or more for each number."""
+"""Faults of docs/delivery.md, part 6: each of smpplib's defects S1–S30 is impossible here, or handled."""
 
 from __future__ import annotations
 
