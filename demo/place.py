@@ -30,6 +30,7 @@ _RETRY_AFTER_S: Final = (2, 4, 8)
 _SENDING_S: Final = 40
 """How long the default rates let the sending take, where the cards allow so much."""
 _LEAST_TPS: Final = 50
+_THROTTLE_EVERY_S: Final = 6
 _THROTTLE_PERCENT: Final = 70
 """At how much of the rehearsal's rate a carrier that throttles does so, since that rate is far below its own."""
 
@@ -129,7 +130,7 @@ def write_cards(folder: Path, ports: Mapping[str, int], rate_of: Mapping[str, Ra
         temperament = tomllib.loads(script)
         tps = rate_of[code].demo_tps
         if tps is not None and "throttle" in temperament:
-            script = with_values(script, {"tps": max(1, tps * _THROTTLE_PERCENT // 100)})
+            script = with_values(script, {"tps": max(1, tps * _THROTTLE_PERCENT // 100), "every_s": _THROTTLE_EVERY_S})
         (simulated / f"{code}.toml").write_text(script, "utf-8")
         values = {
             "environment": "rehearsal",

@@ -25,6 +25,8 @@ REPLY_NUMBER: Final = "0000"
 """Nobody's: none is hired for a rehearsal."""
 
 _START_IN_S: Final = 5
+_THROTTLED: Final = 0x58
+"""ESME_RTHROTTLED."""
 _LOOK_S: Final = 0.1
 _FRESH_MIN: Final = 10
 """How long before the demo the carriers are supposed to have taken their figures."""
@@ -234,13 +236,19 @@ def _export(demo: Demo) -> None:
 
 def _count_replies(demo: Demo) -> None:
     replies: Counter[str] = Counter()
+    throttled = refused = 0
     for code in CARRIERS:
-        replies[code] = sum(row.event == "mo" for row in read_ledger(demo.home / _ledger(code)))
+        for row in read_ledger(demo.home / _ledger(code)):
+            replies[code] += row.event == "mo"
+            throttled += row.status == _THROTTLED
+            refused += row.event == "submit" and row.status not in {0, _THROTTLED}
     counts = ", ".join(f"{code} {count}" for code, count in replies.items())
     demo.screen.say(
         Said(
-            f"Sổ của các nhà mạng ghi {replies.total()} tin từ chối do thuê bao gửi về ({counts}).",
-            f"The carriers' ledgers hold {replies.total()} refusals texted back by subscribers ({counts}).",
+            f"Sổ của các nhà mạng: tin từ chối thuê bao gửi về {replies.total()} ({counts}); lần báo quá tải {throttled}, "
+            f"dịch vụ giảm tốc rồi gửi lại; số máy bị nhà mạng từ chối {refused}.",
+            f"The carriers' ledgers: refusals texted back {replies.total()} ({counts}); times throttled {throttled}, whereupon the "
+            f"service slowed down and sent again; numbers refused by the carrier {refused}.",
         )
     )
     demo.commands.run("optout", "list", "--limit", "5")
@@ -375,7 +383,8 @@ STEPS: Final[tuple[tuple[Said, Callable[[Demo], None]], ...]] = (
     ),
     (
         Said(
-            "Xem có bao nhiêu thuê bao nhắn tin từ chối giữa chừng.", "See how many subscribers texted a refusal in the middle of it."
+            "Xem sổ của các nhà mạng: ai nhắn tin từ chối giữa chừng, nhà mạng báo quá tải hay từ chối những gì.",
+            "See in the carriers' ledgers who texted a refusal in the middle of it, and what the carriers throttled or refused.",
         ),
         _count_replies,
     ),

@@ -33,7 +33,7 @@ from broadcaster.model import (
     UnknownPolicy,
     Variant,
 )
-from broadcaster.store.audit import Auditor
+from broadcaster.store.audit import Auditor, fingerprint
 from broadcaster.store.engine import Store, open_store
 from broadcaster.store.schema import installation
 from broadcaster.store.upgrade import upgrade
@@ -102,9 +102,10 @@ def store(make_store: Callable[..., Store]) -> Store:
 
 
 @pytest.fixture
-def installed_store(store: Store, vault: Vault) -> Store:
+def installed_store(store: Store, vault: Vault, audit_key: bytes) -> Store:
     """The database of a rehearsal installation."""
-    values = {"id": 1, "environment": "rehearsal", "created_ms": 0, "vault_fingerprint": vault.fingerprint, "epoch": 1}
+    names = {"vault_fingerprint": vault.fingerprint, "audit_fingerprint": fingerprint(audit_key)}
+    values = {"id": 1, "environment": "rehearsal", "created_ms": 0, "epoch": 1} | names
     with store.write() as connection:
         connection.execute(insert(installation).values(values))
     return store

@@ -195,6 +195,7 @@ def approve(reference: str, approver: str, key: Path) -> None:
 )
 def schedule(reference: str, at: dt.datetime | None, in_s: int | None, yes: bool, expect_recipients: int | None) -> None:
     from broadcaster.flow import admit
+    from broadcaster.rules.lifecycle import Action, move
     from broadcaster.rules.order import order_from_json
     from broadcaster.store.campaigns import find_campaign
 
@@ -205,6 +206,8 @@ def schedule(reference: str, at: dt.datetime | None, in_s: int | None, yes: bool
     installation = opening.installation()
     with installation.store.read() as connection:
         found = find_campaign(connection, reference)
+    # Nobody types a number for a campaign that cannot be scheduled.
+    move(found.state, Action.SCHEDULE)
     order = order_from_json(found.content["order"])
     starts_at = at or (opening.now() + dt.timedelta(seconds=in_s) if in_s is not None else order.start)
     if starts_at is None:

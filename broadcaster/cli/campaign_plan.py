@@ -18,6 +18,7 @@ from broadcaster.lang import Said, say
 from broadcaster.model import Area, CarrierCard, CarrierCode, Exclusion
 from broadcaster.rules.order import window_text
 from broadcaster.rules.wire import cut
+from broadcaster.text.template import InvalidTemplateError
 
 if TYPE_CHECKING:
     from broadcaster.flow.admit import Draft
@@ -46,7 +47,11 @@ def draft(installation: Installation, path: Path) -> Draft:
     except NotFoundError as error:
         raise InvalidFileError([Problem(str(path), error.message, line_of(path, order.template), "text.template")]) from None
     number, alternative = opening.footer_of(settings)
-    made = compose.bodies(order, template, cards, reply_number=number, alternative=alternative)
+    try:
+        made = compose.bodies(order, template, cards, reply_number=number, alternative=alternative)
+    except InvalidTemplateError as error:
+        line = line_of(path, "values")
+        raise InvalidFileError([Problem(str(path), item.message, line, "text.values") for item in error.findings]) from None
     now = opening.now()
     with output.progress(say("Đếm thuê bao", "Counting the audience")) as bar:
         audience = enlist.count(installation.store, order, now, bar)

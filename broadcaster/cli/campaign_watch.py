@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Final
 
 from broadcaster.cli import opening, output
-from broadcaster.cli.campaign_words import banner
+from broadcaster.cli.campaign_words import banner, link_name, service_words
 from broadcaster.cli.commands import invocation
 from broadcaster.cli.output import Column
 from broadcaster.flow.status import Progress, Status, status
@@ -51,6 +51,7 @@ def document(found: Status) -> dict[str, object]:
         "title": campaign.content["order"]["title"],
         "environment": campaign.content["order"]["environment"],
         "state": campaign.state,
+        "service_running": found.service_running,
         "reason": campaign.reason,
         "recipients": campaign.recipients,
         "planned_at": output.moment_of_ms(campaign.planned_ms),
@@ -96,7 +97,7 @@ def _board_of(found: Status) -> tuple[list[Column], list[list[object]]]:
         [
             item.carrier,
             *(getattr(item, name) for name in shown),
-            f"{output.decimal(item.rate_tps, 0)}/{'∞' if item.limit_tps is None else item.limit_tps}",
+            f"{_rate(item.rate_tps)}/{'∞' if item.limit_tps is None else item.limit_tps}",
             output.duration((item.finish_ms - now_ms) / 1000) if item.finish_ms else None,
             _link(item),
         ]
@@ -105,17 +106,27 @@ def _board_of(found: Status) -> tuple[list[Column], list[list[object]]]:
     return columns, rows
 
 
+def _rate(tps: float | None) -> str:
+    return "–" if tps is None else output.decimal(tps, 0)
+
+
 def _link(item: Progress) -> str:
     if item.halted:
         return say(f"bị chặn: {item.halted}", f"halted: {item.halted}")
-    return f"{item.link}: {item.reason}" if item.reason else item.link
+    return f"{link_name(item.link)}: {item.reason}" if item.reason else link_name(item.link)
+
+
+def _silent(found: Status) -> bool:
+    """Tell whether the campaign waits for a service that does not run."""
+    return not found.service_running and not ended(found)
 
 
 def _headline(found: Status) -> str:
     campaign = found.campaign
     state = STATE_NAMES[campaign.state]
     reason = f" ({campaign.reason})" if campaign.reason else ""
-    return f"{campaign.name}: {state}{reason} · {banner(campaign.content['order']['environment'])}"
+    first = service_words(running=False) + "\n" if _silent(found) else ""
+    return f"{first}{campaign.name}: {state}{reason} · {banner(campaign.content['order']['environment'])}"
 
 
 def show(found: Status) -> None:
@@ -137,10 +148,11 @@ def show(found: Status) -> None:
 def one_line(found: Status) -> str:
     """Return the whole campaign's progress in one line."""
     totals = {name: sum(getattr(item, name) for item in found.carriers) for name in _COUNTS}
-    rate = sum(item.rate_tps for item in found.carriers)
+    rates = [item.rate_tps for item in found.carriers if item.rate_tps is not None]
     counts = " · ".join(f"{str(said).lower()} {output.number(totals[name])}" for name, said in _COUNTS.items())
-    pace = f"{output.decimal(rate, 0)} {say('phần/s', 'parts/s')}"
-    return f"{output.moment(opening.now())} · {STATE_NAMES[found.campaign.state]} · {counts} · {pace}"
+    pace = f"{_rate(sum(rates) if rates else None)} {say('phần/s', 'parts/s')}"
+    first = service_words(running=False) + " · " if _silent(found) else ""
+    return f"{first}{output.moment(opening.now())} · {STATE_NAMES[found.campaign.state]} · {counts} · {pace}"
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -19,6 +19,29 @@ if TYPE_CHECKING:
     from broadcaster.store.campaigns import Campaign
 
 NAMED_COMMUNES: Final = 5
+
+_LINK_NAMES: Final[Mapping[str, Said]] = {
+    "connecting": Said("đang kết nối", "connecting"),
+    "bound": Said("đã kết nối", "bound"),
+    "refused": Said("bị nhà mạng từ chối", "refused"),
+    "lost": Said("mất kết nối", "lost"),
+    "stopped": Said("đã dừng", "stopped"),
+    "down": Said("không kết nối", "down"),
+}
+
+
+def link_name(state: str) -> str:
+    """Return a link's state in words."""
+    return str(_LINK_NAMES.get(state, state))
+
+
+def service_words(running: bool) -> str:
+    """Say whether the service runs."""
+    return (
+        say("Dịch vụ đang chạy.", "The service is running.")
+        if running
+        else say("Dịch vụ không chạy: không có gì được gửi.", "The service is not running: nothing is being sent.")
+    )
 
 
 def banner(environment: str) -> str:

@@ -60,6 +60,8 @@ def common_options(*, hidden: bool = False) -> list[click.Parameter]:
         click.Option(
             ["--lang"],
             type=click.Choice(["vi", "en"]),
+            envvar=None if hidden else "BROADCASTER_LANG",
+            show_envvar=not hidden,
             expose_value=False,
             hidden=hidden,
             help=say(

@@ -87,7 +87,7 @@ def _areas() -> int:
 
 def _database(settings: Settings, found: _Findings) -> bool:
     """Check the database if there is one; tell whether there is."""
-    from broadcaster.store.engine import Store, open_store
+    from broadcaster.store.engine import Store, missing_database, open_store
 
     def version() -> str:
         open_store(settings.database_url).close()
@@ -97,6 +97,9 @@ def _database(settings: Settings, found: _Findings) -> bool:
         path = Store(settings.database_url).path
     except BroadcasterError as error:
         found.problems.append(Problem("database_url", error.message))
+        return True
+    if path is not None and not path.exists() and settings.vault_key_file.exists():
+        found.problems.append(Problem(str(path), missing_database(path).message))
         return True
     if path is not None and not path.exists():
         found.notes.append(

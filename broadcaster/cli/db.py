@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from broadcaster.cli import opening, output
 from broadcaster.cli.commands import Group
-from broadcaster.errors import LockedError, StoreError
+from broadcaster.errors import LockedError
 from broadcaster.lang import Said, say
 
 commands = Group("db", help=say("Cơ sở dữ liệu của hệ thống.", "The installation's database."))
@@ -18,16 +18,13 @@ commands = Group("db", help=say("Cơ sở dữ liệu của hệ thống.", "The
     ),
 )
 def upgrade() -> None:
-    from broadcaster.store.engine import Store, service_running
+    from broadcaster.store.engine import Store, exists, missing_database, service_running
     from broadcaster.store.upgrade import upgrade as run_migrations
 
-    store = Store(opening.settings().database_url)
+    store = Store(opening.installed_settings().database_url)
     if store.path is not None:
-        if not store.path.exists():
-            raise StoreError(
-                Said(f"Chưa có cơ sở dữ liệu: {store.path}", f"There is no database: {store.path}"),
-                Said("tạo hệ thống mới bằng: broadcaster init", "make an installation with: broadcaster init"),
-            )
+        if not exists(store.path):
+            raise missing_database(store.path)
         if service_running(store.path):
             raise LockedError(
                 Said("Dịch vụ đang chạy trên cơ sở dữ liệu này.", "The service runs on this database."),

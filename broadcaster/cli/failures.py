@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import sys
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NamedTuple
@@ -52,8 +54,29 @@ def failure_of(error: BaseException) -> Failure:
             return Failure("UsageError", error.format_message(), _see_help(error), (), USAGE)
         case click.ClickException():
             return Failure(kind, error.format_message(), None, (), error.exit_code)
+        case OSError() if error.filename is not None or error.errno in _OF_FILES:
+            return Failure(kind, _file_fault(error), None, (), FAILED)
         case _:
             return Failure(kind, _unexpected(error), str(_SEE_TRACE), (), FAILED)
+
+
+_OF_FILES: Final[Mapping[int | None, Said]] = {
+    errno.EACCES: Said("người chạy lệnh này không có quyền", "whoever runs this has no permission"),
+    errno.EPERM: Said("người chạy lệnh này không có quyền", "whoever runs this has no permission"),
+    errno.EROFS: Said("nơi này chỉ đọc, không ghi được", "this place is read-only"),
+    errno.ENOSPC: Said("hết chỗ trên đĩa", "no space is left on the disk"),
+    errno.ENOENT: Said("không có tệp hoặc thư mục này", "there is no such file or folder"),
+    errno.EISDIR: Said("đây là thư mục, không phải tệp", "this is a folder, not a file"),
+    errno.ENOTDIR: Said("có một tệp đứng ở chỗ cần thư mục", "a file stands where a folder must be"),
+}
+
+
+def _file_fault(error: OSError) -> str:
+    """Say what the file system refused, and where."""
+    reason = str(_OF_FILES.get(error.errno, error.strerror or type(error).__name__))
+    if error.filename is None:
+        return say(f"không đọc hoặc ghi được một tệp: {reason}.", f"a file cannot be read or written: {reason}.")
+    return f"{error.filename}: {reason}."
 
 
 _SEE_TRACE: Final = Said(

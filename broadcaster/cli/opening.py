@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from broadcaster.cli.commands import invocation
-from broadcaster.errors import NotFoundError
+from broadcaster.errors import ConfigurationError, NotFoundError
 from broadcaster.lang import Said
 
 if TYPE_CHECKING:
@@ -49,7 +49,21 @@ def installation(actor: str | None = None, *, service: bool = False) -> Installa
     """Open the installation in the name of `actor`, by default the login name. Raises what `open_installation` does."""
     from broadcaster.service.installation import open_installation
 
-    return open_installation(settings(), actor=actor or login(), service=service)
+    return open_installation(installed_settings(), actor=actor or login(), service=service)
+
+
+def installed_settings() -> Settings:
+    """Load the settings of an installation. Raises `ConfigurationError` when there is none here, or as `settings` does."""
+    found = settings()
+    if config_path() is None and not found.vault_key_file.exists():
+        raise ConfigurationError(
+            Said(f"Ở đây không có {CONFIG_FILE}: {Path.cwd()}", f"There is no {CONFIG_FILE} here: {Path.cwd()}"),
+            Said(
+                "vào thư mục của hệ thống bằng `cd`, hoặc chỉ ra tệp bằng --config hay biến BROADCASTER_CONFIG",
+                "`cd` into the installation, or name the file with --config or the variable BROADCASTER_CONFIG",
+            ),
+        )
+    return found
 
 
 def cards_of(found: Settings) -> dict[CarrierCode, CarrierCard]:

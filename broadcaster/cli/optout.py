@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -17,6 +17,15 @@ from broadcaster.lang import Said, say
 
 if TYPE_CHECKING:
     from broadcaster.model import Msisdn
+
+_SOURCES: Final = {"reply": Said("tin trả lời", "reply"), "cli": Said("nhập từ đơn, phiếu", "entered from a letter or form")}
+
+
+class InvalidNumbersError(InvalidFileError):
+    """What was given as numbers holds something else, or nothing."""
+
+    exit_code = 2
+
 
 commands = Group("optout", help=say("Thuê bao từ chối nhận tin cảnh báo.", "Subscribers who refuse warnings."))
 
@@ -92,18 +101,26 @@ def _given(numbers: Sequence[str], file: Path | None) -> list[Msisdn]:
 def _checked(source: str, lines: Sequence[str]) -> list[Msisdn]:
     """Return the numbers; the lines that are none are all reported by place, never by content."""
     from broadcaster.files.prefixes import read_plan
+    from broadcaster.flow.intake import DROP_WORDS
     from broadcaster.model import DropReason
 
     results = [(place, read_plan().normalise(text)) for place, text in enumerate(lines, 1) if text.strip()]
     problems = [
-        Problem(source, Said(f"không phải số di động Việt Nam ({result})", f"not a Vietnamese mobile number ({result})"), place)
+        Problem(
+            source,
+            Said(
+                f"không phải số di động Việt Nam ({DROP_WORDS[result].vi})",
+                f"not a Vietnamese mobile number ({DROP_WORDS[result].en})",
+            ),
+            place,
+        )
         for place, result in results
         if isinstance(result, DropReason)
     ]
     if problems:
-        raise InvalidFileError(problems)
+        raise InvalidNumbersError(problems)
     if not results:
-        raise InvalidFileError([Problem(source, Said("không có số nào", "there is no number"))])
+        raise InvalidNumbersError([Problem(source, Said("không có số nào", "there is no number"))])
     return [result for _, result in results if not isinstance(result, DropReason)]
 
 
@@ -147,7 +164,7 @@ def list_refusals(limit: int) -> None:
         Column(say("Bằng chứng", "Evidence")),
     ]
     rows = [
-        [number, item.refuses, output.moment_of_ms(item.at_ms), item.source, item.evidence]
+        [number, item.refuses, output.moment_of_ms(item.at_ms), str(_SOURCES.get(item.source, item.source)), item.evidence]
         for number, item in zip(numbers, found, strict=True)
     ]
 

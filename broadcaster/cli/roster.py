@@ -65,6 +65,7 @@ commands = Group(
 )
 def import_file(file: Path, carrier: str, observed_at: dt.datetime | None, legal_basis: str) -> None:
     from broadcaster.flow import intake
+    from broadcaster.store.rosters import newest_rosters
 
     installation = opening.installation()
     card = opening.find_card(installation.cards(), carrier)
@@ -78,9 +79,12 @@ def import_file(file: Path, carrier: str, observed_at: dt.datetime | None, legal
             observed_at=observed_at,
             legal_basis=legal_basis,
             now=opening.now(),
+            mnc=card.mnc,
             progress=lambda rows: bar(rows, None),
         )
-    output.answer(_document(made), lambda: _show(made))
+    with installation.store.read() as connection:
+        newest = newest_rosters(connection)[card.code]
+    output.answer(_document(made), lambda: _show(made, newest))
 
 
 def _rows_in(file: Path) -> int | None:
@@ -112,22 +116,10 @@ def _document(made: Roster) -> dict[str, object]:
     }
 
 
-_REASONS = {
-    "empty": Said("ô số máy trống", "empty"),
-    "not-a-number": Said("không phải số", "not a number"),
-    "wrong-length": Said("sai độ dài", "wrong length"),
-    "fixed-line": Said("số cố định", "fixed line"),
-    "short-code": Said("đầu số ngắn", "short code"),
-    "foreign": Said("số nước ngoài", "foreign"),
-    "unallocated": Said("đầu số chưa cấp", "prefix not allocated"),
-    "bad-cell": Said("mã cell sai", "bad cell"),
-    "bad-time": Said("thời điểm sai", "bad time"),
-    "few-columns": Said("thiếu cột", "too few columns"),
-    "repeated": Said("lặp lại trong tệp", "repeated in the file"),
-}
+def _show(made: Roster, newest: Roster) -> None:
+    from broadcaster.flow.intake import DROP_WORDS
+    from broadcaster.model import DropReason
 
-
-def _show(made: Roster) -> None:
     rows: dict[str, object] = {
         say("Danh sách số", "Roster"): made.id,
         say("Nhà mạng", "Carrier"): made.carrier,
@@ -136,8 +128,15 @@ def _show(made: Roster) -> None:
         say("Thuê bao dùng được", "Usable subscribers"): made.kept,
     }
     for reason, count in made.dropped.items():
-        rows[say("  bỏ: ", "  dropped: ") + str(_REASONS.get(reason, reason))] = count
+        rows[say("  bỏ: ", "  dropped: ") + str(DROP_WORDS[DropReason(reason)])] = count
     output.facts(rows)
+    if newest.id != made.id:
+        output.tell(
+            say(
+                f"Chiến dịch vẫn dùng danh sách {newest.id} (số liệu mới hơn); nếu bản đó nhầm, nhập lại với --observed-at.",
+                f"Campaigns still use roster {newest.id} (newer figures); if that is a mistake, import with --observed-at.",
+            )
+        )
 
 
 @commands.command(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from broadcaster.cli import campaign_words as words
 from broadcaster.cli import opening, output
 from broadcaster.cli.commands import Group
 from broadcaster.cli.output import Column
@@ -13,6 +14,7 @@ from broadcaster.lang import Said, say
 
 if TYPE_CHECKING:
     from broadcaster.store.campaigns import Campaign
+    from broadcaster.store.links import LinkRow
 
 commands = Group("service", help=say("Dịch vụ gửi tin và nhận biên nhận.", "The service that sends and takes receipts."))
 
@@ -45,15 +47,17 @@ def run(until_idle: bool) -> None:
     ),
 )
 def status() -> None:
+    from broadcaster.flow.status import fresh, service_alive
     from broadcaster.rules.lifecycle import possible
     from broadcaster.store.campaigns import campaigns
-    from broadcaster.store.engine import service_running
     from broadcaster.store.links import links
 
     store = opening.installation().store
-    running = store.path is not None and service_running(store.path)
+    now = opening.now()
     with store.read() as connection:
-        found = sorted(links(connection).values())
+        by_carrier = links(connection)
+        running = service_alive(store, by_carrier, now)
+        found = [(item, running and fresh(item, now)) for item in sorted(by_carrier.values())]
         active = [item for item in campaigns(connection) if possible(item.state)]
     columns = [
         Column(say("Nhà mạng", "Carrier")),
@@ -63,24 +67,35 @@ def status() -> None:
         Column(say("Lý do", "Reason")),
     ]
     rows = [
-        [item.carrier, item.state, output.moment_of_ms(item.since_ms), output.decimal(item.rate_tps), item.reason] for item in found
+        [
+            item.carrier,
+            words.link_name(item.state) if current else _stale(item),
+            output.moment_of_ms(item.since_ms) if current else None,
+            output.decimal(item.rate_tps) if current else None,
+            item.reason if current else "",
+        ]
+        for item, current in found
     ]
 
     def show() -> None:
-        output.line(
-            say("Dịch vụ đang chạy.", "The service is running.")
-            if running
-            else say("Dịch vụ không chạy.", "The service is not running.")
-        )
+        output.line(words.service_words(running))
         output.table(columns, rows, empty=Said("Chưa từng kết nối nhà mạng nào.", "No carrier was ever connected."))
         for item in active:
             output.line(f"{item.name}: {_state(item)}")
 
     shown = [
-        item._asdict() | {"since": output.moment_of_ms(item.since_ms), "seen": output.moment_of_ms(item.seen_ms)} for item in found
+        item._asdict()
+        | {"since": output.moment_of_ms(item.since_ms), "seen": output.moment_of_ms(item.seen_ms), "stale": not current}
+        for item, current in found
     ]
     document = {"running": running, "links": shown, "campaigns": [{"name": item.name, "state": item.state} for item in active]}
     output.answer(document, show)
+
+
+def _stale(item: LinkRow) -> str:
+    """Say of a link what was last known, and that nobody knows of now."""
+    state, seen = words.link_name(item.state), output.moment(output.moment_of_ms(item.seen_ms))
+    return say(f"không rõ (lúc {seen}: {state})", f"unknown ({state} at {seen})")
 
 
 def _state(found: Campaign) -> str:

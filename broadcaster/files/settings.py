@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
@@ -21,6 +22,7 @@ from broadcaster.rules.order import parse_window
 ENV_PREFIX: Final = "BROADCASTER_"
 DATABASE_FILE: Final = "broadcaster.db"
 
+_SQLITE_FILE: Final = re.compile(r"sqlite:///(?!:memory:)[^?\s][^?]*(?<!/)")
 _OTHERS_NUMBERS: Final = frozenset({"5656"})
 """The national Do-Not-Call and report number (circular 22/2021/TT-BTTTT): not ours to answer."""
 
@@ -33,7 +35,7 @@ class Settings(Table):
     governing_body: Annotated[str, Field(min_length=1, max_length=120)] = "Ủy ban nhân dân tỉnh Quảng Ngãi"
     state_folder: Path = Path("state")
     database_url: str = ""
-    """A SQLAlchemy URL; while empty, SQLite in the state folder."""
+    """``sqlite:///`` and the file's path, the only engine of this version; while empty, a file in the state folder."""
     carriers_folder: Path = Path("carriers")
     templates_folder: Path = Path("templates")
     people_file: Path = Path("people.toml")
@@ -52,6 +54,18 @@ class Settings(Table):
         if parse_window(text).all_day:
             raise ValueError(Said(vi="phải chừa giờ nghỉ, ví dụ 07:00-22:00", en="must leave quiet hours, such as 07:00-22:00"))
         return text
+
+    @field_validator("database_url")
+    @classmethod
+    def _sqlite_file(cls, url: str) -> str:
+        if url and not _SQLITE_FILE.fullmatch(url):
+            raise ValueError(
+                Said(
+                    vi="phiên bản này chỉ dùng SQLite: để trống, hoặc ghi sqlite:///đường/dẫn/tệp.db",
+                    en="this version uses SQLite only: leave it empty or give sqlite:///path/to/file.db",
+                )
+            )
+        return url
 
     @field_validator("reply_number")
     @classmethod

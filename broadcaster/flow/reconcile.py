@@ -12,10 +12,10 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from broadcaster.flow.judgement import readable_order
-from broadcaster.flow.settle import FINAL
+from broadcaster.flow.settle import FINAL, UNPARSED
 from broadcaster.link.ledger import LedgerRow, read_ledger
 from broadcaster.model import CarrierCard, DropReason, State
 from broadcaster.rules.numbers import NumberPlan
@@ -23,7 +23,7 @@ from broadcaster.rules.refusal import Kind, read_reply
 from broadcaster.rules.wire import cut
 from broadcaster.smpp.receipt import ReceiptState, normal_id
 from broadcaster.store.campaigns import campaigns, lanes
-from broadcaster.store.schema import LANE_SHIFT, lane, message, opt_out, receipt, submission
+from broadcaster.store.schema import LANE_SHIFT, lane, message, opt_out, receipt, reply, submission
 from broadcaster.store.vault import Vault
 
 ROWS_AT_ONCE = 10_000
@@ -53,6 +53,8 @@ class Comparison(NamedTuple):
     """Refusals we acknowledged that are not in force."""
     sent_after_refusal: int
     """First parts that reached the carrier later than two seconds after we had acknowledged the subscriber's refusal."""
+    replies_not_kept: int
+    """How many more replies we acknowledged than we keep."""
     unacknowledged: int
     """Receipts and replies that the carrier was left with, because we never acknowledged them."""
 
@@ -90,6 +92,7 @@ class _Theirs:
             found = normal_id(row.id, self._card.ids.receipt)  # type: ignore[arg-type]
             self.receipts.setdefault((number, found), []).append((row.stat or "", bool(row.acked)))
         elif row.event == "mo" and row.acked:
+            self.totals["replies_acked"] += 1
             match read_reply(row.text or "").kind:
                 case Kind.REFUSE:
                     self.refusing.setdefault(number, row.t)
@@ -136,6 +139,7 @@ def compare(connection: Connection, card: CarrierCard, vault: Vault, plan: Numbe
         receipts_not_kept=totals["receipts_not_kept"] + _not_stored(connection, card, theirs.receipts, {key[0] for key in unknown}),
         refusals_not_kept=_not_in_force(connection, vault, list(theirs.refusing)),
         sent_after_refusal=totals["late"],
+        replies_not_kept=max(0, totals["replies_acked"] - _replies_kept(connection, card)),
     )
 
 
@@ -196,6 +200,13 @@ def _not_stored(
         query = select(receipt.c.smsc_id).where(receipt.c.carrier == card.code, receipt.c.smsc_id.in_(some)).distinct()
         missing += len(some) - len(connection.execute(query).scalars().all())
     return missing
+
+
+def _replies_kept(connection: Connection, card: CarrierCard) -> int:
+    """Count what came in that was no receipt we could read: a text flagged as one may lie in the other inbox."""
+    replies = select(func.count()).where(reply.c.carrier == card.code)
+    unread = select(func.count()).where(receipt.c.carrier == card.code, receipt.c.stat == UNPARSED)
+    return sum(int(connection.execute(query).scalar_one()) for query in (replies, unread))
 
 
 def _not_in_force(connection: Connection, vault: Vault, numbers: list[int]) -> int:

@@ -70,6 +70,7 @@ class Sender:
         self._clock_ns = clock_ns
         self._tps = card.tps
         self._limiter = self._new_limiter()
+        self._paused_until_ns = 0
         self._watch = CodeWatch()
         self._jobs: dict[int, Job] = {}
         self._asleep: dict[int, int] = {}
@@ -317,8 +318,7 @@ class Sender:
         state = {Kind.ACCEPT: State.ACCEPTED, Kind.REFUSE: State.REFUSED}.get(step.kind, State.RETRY)
         self._note(message, flight.part, flight.attempt, state, now_ms=now_ms, status=status, sent_ns=flight.sent_ns)
         if meaning is Verdict.THROTTLED:
-            self._limiter.throttled(self._clock_ns(), self.card.throttle_pause_s)
-            log.info("throttled", carrier=self.card.code, rate_tps=self._limiter.rate_tps(self._clock_ns()))
+            self._throttled(self._clock_ns())
         elif meaning is Verdict.REBIND:
             self._limiter.hold(self._clock_ns() + REBIND_HOLD_NS)
         elif state is not State.ACCEPTED:
@@ -334,6 +334,13 @@ class Sender:
             message.later.append((flight.part, flight.attempt + 1))
             message.wait_s = max(message.wait_s, step.wait_s)
         return False
+
+    def _throttled(self, now_ns: int) -> None:
+        """Pause; the other parts of a window that are throttled as well only lengthen it, and say nothing new."""
+        self._limiter.throttled(now_ns, self.card.throttle_pause_s)
+        if now_ns >= self._paused_until_ns:
+            log.info("throttled", carrier=self.card.code, rate_tps=self._limiter.rate_tps(now_ns))
+        self._paused_until_ns = now_ns + int(self.card.throttle_pause_s * 1e9)
 
     def _note(
         self,

@@ -41,6 +41,8 @@ FINAL: Final[Mapping[ReceiptState, State]] = MappingProxyType(
 NATIONAL_TON: Final = 2
 """SMPP 3.4, 5.2.5."""
 MOST_ERROR: Final = 16
+UNPARSED: Final = "UNPARSED"
+"""The `stat` of a receipt that could not be read."""
 
 log = structlog.get_logger("settle")
 
@@ -134,7 +136,7 @@ class Inbox:
                 self._read_message(body, token, now_ms, read)
             else:
                 log.warning("receipt-unparsed", carrier=code)
-                read.received.append(Received(code, "", token, "UNPARSED", None, None, now_ms))
+                read.received.append(Received(code, "", token, UNPARSED, None, None, now_ms))
         return read
 
     def _read_message(self, body: DeliverSm | DataSm, token: bytes | None, now_ms: int, read: _Read) -> None:

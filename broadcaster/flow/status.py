@@ -9,25 +9,28 @@ from typing import NamedTuple
 from sqlalchemy import Connection, select
 
 from broadcaster.flow.judgement import judgement, readable_order
-from broadcaster.model import CarrierCard, CarrierCode, Person, State
+from broadcaster.model import CampaignState, CarrierCard, CarrierCode, Person, State
 from broadcaster.rules.approval import Judgement
 from broadcaster.rules.plan import predict
 from broadcaster.store.campaigns import Campaign, Lane, find_campaign, lanes
-from broadcaster.store.engine import Store
+from broadcaster.store.engine import Store, service_running
 from broadcaster.store.links import LinkRow, links
 from broadcaster.store.receipts import newest_id
 from broadcaster.store.schema import tally
 from broadcaster.store.times import to_ms
 
 LINK_STALE_MS = 5_000
-"""A link state older than this says nothing: the service is not running."""
+"""A link state older than this says nothing of now."""
 
 _SENT = frozenset(state for state in State if state >= State.REFUSED)
 _FAILED = frozenset({State.EXPIRED, State.DELETED, State.UNDELIVERABLE, State.REJECTED})
 
 
 class Progress(NamedTuple):
-    """One carrier's part of a campaign, in messages; `left` are not yet decided, `finish_ms` is predicted from the limit."""
+    """One carrier's part of a campaign, in messages; `left` are not yet decided.
+
+    `rate_tps`, and `finish_ms` predicted from the limit, are None unless the campaign is running and a running service sends it.
+    """
 
     carrier: CarrierCode
     link: str
@@ -44,7 +47,7 @@ class Progress(NamedTuple):
     suppressed: int
     closed: int
     left: int
-    rate_tps: float
+    rate_tps: float | None
     limit_tps: int | None
     finish_ms: int | None
     halted: str | None
@@ -58,6 +61,19 @@ class Status(NamedTuple):
     carriers: list[Progress]
     refused_since_planning: int
     receipts: int
+    service_running: bool
+
+
+def fresh(row: LinkRow, now: dt.datetime) -> bool:
+    """Tell whether the service wrote this row so lately that it speaks of now."""
+    return to_ms(now) - row.seen_ms < LINK_STALE_MS
+
+
+def service_alive(store: Store, rows: Mapping[str, LinkRow], now: dt.datetime) -> bool:
+    """Tell whether a service runs: by its lock on SQLite's file, elsewhere by what it wrote of its links lately."""
+    if store.path is not None:
+        return service_running(store.path)
+    return any(fresh(row, now) for row in rows.values())
 
 
 def status(
@@ -67,13 +83,17 @@ def status(
     with store.read() as connection:
         found = find_campaign(connection, reference)
         rows = links(connection)
-        progress = [_progress(connection, found, lane, cards, rows, now) for lane in lanes(connection, found.id)]
+        alive = service_alive(store, rows, now)
+        current = {carrier: row for carrier, row in rows.items() if alive and fresh(row, now)}
+        sends = alive and found.state is CampaignState.RUNNING
+        progress = [_progress(connection, found, lane, cards, current, now, sends=sends) for lane in lanes(connection, found.id)]
         return Status(
             found,
             judgement(connection, found, people),
             progress,
             sum(item.suppressed for item in progress),
             newest_id(connection),
+            alive,
         )
 
 
@@ -84,7 +104,10 @@ def _progress(
     cards: Mapping[CarrierCode, CarrierCard],
     rows: Mapping[str, LinkRow],
     now: dt.datetime,
+    *,
+    sends: bool,
 ) -> Progress:
+    """Return one lane's progress; `rows` are the links of which the service spoke lately, `sends` when it sends this campaign."""
     counted: dict[State, int] = {}
     for state, messages in connection.execute(select(tally.c.state, tally.c.messages).where(tally.c.lane_id == lane.id)):
         counted[State(state)] = counted.get(State(state), 0) + messages
@@ -94,14 +117,13 @@ def _progress(
     ordered = order.max_tps.get(lane.carrier) if order else None
     limit = min((tps for tps in (card.tps if card else None, ordered) if tps is not None), default=None)
     row = rows.get(lane.carrier)
-    fresh = row is not None and to_ms(now) - row.seen_ms < LINK_STALE_MS
     finish = None
-    if left and order:
+    if sends and left and order:
         finish = predict({lane.carrier: left * lane.parts}, {lane.carrier: limit}, order.window, now)[lane.carrier]
     return Progress(
         lane.carrier,
-        row.state if row and fresh else "down",
-        row.reason if row and fresh else "",
+        row.state if row else "down",
+        row.reason if row else "",
         lane.messages,
         lane.parts,
         counted.get(State.EXCLUDED, 0),
@@ -114,7 +136,7 @@ def _progress(
         counted.get(State.SUPPRESSED, 0),
         counted.get(State.CANCELLED, 0) + counted.get(State.LAPSED, 0),
         left,
-        row.rate_tps if row and fresh else 0.0,
+        row.rate_tps if row and sends else None,
         limit,
         to_ms(finish) if finish else None,
         lane.halted,

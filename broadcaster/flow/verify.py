@@ -19,6 +19,8 @@ from broadcaster.rules.lifecycle import MOVES, Action
 from broadcaster.store.audit import entries, first_break
 from broadcaster.store.campaigns import Campaign, Lane, find_campaign, lanes
 from broadcaster.store.engine import Store
+from broadcaster.store.receipts import unfounded
+from broadcaster.store.refusals import contradictions
 from broadcaster.store.schema import LANE_SHIFT, lease, message, submission, tally
 from broadcaster.store.times import from_ms
 from broadcaster.store.vault import Vault
@@ -61,6 +63,7 @@ def verify(
             _no_silent_duplicate(connection, every),
             _uncertain_named(connection, every),
             _approved(connection, found, every, order, people),
+            _kept(connection, every),
             _audit(connection, audit_key, found),
         ]
         if order is not None:
@@ -220,6 +223,39 @@ def _refusals_obeyed(connection: Connection, every: list[Lane], order: Order) ->
     return Check("I7", not late, Said("Mọi từ chối đều được tuân thủ", "Every refusal was obeyed"), details)
 
 
+def _kept(connection: Connection, every: list[Lane]) -> Check:
+    """I11: every outcome by receipt, and every refusal in force, has the record it came from, and the other way round."""
+    details = [
+        Said(f"{lane.carrier}: {number} kết quả không còn biên nhận", f"{lane.carrier}: {number} outcomes whose receipt is gone")
+        for lane in every
+        if (number := unfounded(connection, lane))
+    ]
+    found = contradictions(connection)
+    details += [
+        said
+        for number, said in (
+            (
+                found.unlogged,
+                Said(
+                    f"{found.unlogged} số đang từ chối mà nhật ký từ chối không ghi",
+                    f"{found.unlogged} numbers refuse, and the log of refusals does not say so",
+                ),
+            ),
+            (
+                found.not_in_force,
+                Said(f"{found.not_in_force} lời từ chối không có hiệu lực", f"{found.not_in_force} refusals are not in force"),
+            ),
+            (
+                found.replies,
+                Said(f"{found.replies} lời từ chối mất tin trả lời", f"{found.replies} refusals whose reply is gone"),
+            ),
+        )
+        if number
+    ]
+    said = Said("Biên nhận và lời từ chối đều còn bản gốc", "Receipts and refusals are all on record")
+    return Check("I11", not details, said, details)
+
+
 def _approved(connection: Connection, found: Campaign, every: list[Lane], order: Order | None, people: Mapping[str, Person]) -> Check:
     """I8: the signatures cover what is stored, every lane carries the signed text, and no more people get it than were signed for."""
     verdict = judgement(connection, found, people)
@@ -346,6 +382,10 @@ _DIFFERENCES: list[tuple[Callable[[Comparison], int], Said]] = [
     (
         lambda found: found.refusals_not_kept,
         Said("lời từ chối đã xác nhận mà chưa có hiệu lực", "acknowledged refusals not in force"),
+    ),
+    (
+        lambda found: found.replies_not_kept,
+        Said("tin đến đã xác nhận mà ta không còn giữ", "acknowledged replies that we do not keep"),
     ),
     (
         lambda found: found.sent_after_refusal,

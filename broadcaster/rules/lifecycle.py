@@ -30,6 +30,9 @@ class Action(StrEnum):
     """It was not started in the time its approval names."""
 
 
+COMMANDS: Final = frozenset({Action.SUBMIT, Action.APPROVE, Action.SCHEDULE, Action.PAUSE, Action.RESUME, Action.CANCEL})
+"""What a person does by a command; the rest is the service's own."""
+
 _SUBMITTED, _APPROVED, _SCHEDULED = CampaignState.SUBMITTED, CampaignState.APPROVED, CampaignState.SCHEDULED
 _RUNNING, _PAUSED = CampaignState.RUNNING, CampaignState.PAUSED
 
@@ -95,13 +98,13 @@ def possible(state: CampaignState | None) -> tuple[Action, ...]:
 
 
 def move(state: CampaignState | None, action: Action) -> CampaignState:
-    """Return the state after the action; raise `RefusedError` naming the present state and what is possible."""
+    """Return the state after the action; raise `RefusedError` naming the present state and what a person may do then."""
     after = MOVES.get((state, action))
     if after is not None:
         return after
     now = Said(vi="chưa có", en="not there yet") if state is None else STATE_NAMES[state]
     wanted = ACTION_NAMES[action]
-    rest = possible(state)
+    rest = [one for one in possible(state) if one in COMMANDS]
     hint = Said(
         vi="Có thể: " + ", ".join(ACTION_NAMES[one].vi for one in rest) + ".",
         en="Possible: " + ", ".join(ACTION_NAMES[one].en for one in rest) + ".",

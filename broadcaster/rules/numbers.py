@@ -7,6 +7,7 @@ of the change from 11 to 10 digits on 15-09-2018.
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
@@ -32,6 +33,12 @@ _NEW_HEADS: Final = dict(
     )
 )
 """Heads of the 11-digit numbers and what they became on 15-09-2018; the last seven digits stayed."""
+
+
+_DATE: Final = re.compile(
+    r"(?<!\d)(?:(?:0?[1-9]|[12]\d|3[01])([-.])(?:0?[1-9]|1[0-2])\1(?:19|20)\d\d|(?:19|20)\d\d-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01]))(?!\d)"
+)
+_NINE_DIGITS: Final = re.compile(r"(?:\d[\s.()\-\u2010-\u2015]*){9}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +103,14 @@ def mask(msisdn: int) -> str:
     """Return the form in which a number may be shown: ``8490****123``."""
     digits = str(msisdn)
     return f"{digits[:4]}****{digits[-3:]}"
+
+
+def holds_number(text: str) -> bool:
+    """Tell whether free text may hold a subscriber's number: nine digits or more, with at most spaces, dots and dashes between.
+
+    Dates do not count, and a slash ends a row, so that the numbers of documents (12/CT-UBND) pass.
+    """
+    return _NINE_DIGITS.search(_DATE.sub("/", text)) is not None
 
 
 def _three_digit_heads(digits: str) -> list[str]:

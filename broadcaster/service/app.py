@@ -100,8 +100,11 @@ class _Line:
             self.state, self.reason, self.since_ms = LinkState.STOPPED, f"internal error: {type(error).__name__}", now_ms()
 
     def _on_state(self, state: LinkState, reason: str) -> None:
+        if state is LinkState.BOUND:
+            reason = str(Said(f"nhà mạng xưng tên «{reason}»", f"the carrier calls itself “{reason}”"))
         self.state, self.reason, self.since_ms = state, reason, now_ms()
-        log.info("link", carrier=self.card.code, state=state.value, reason=reason)
+        say = log.warning if state in {LinkState.LOST, LinkState.REFUSED} else log.info
+        say("link", carrier=self.card.code, state=state.value, reason=reason)
         if state is LinkState.BOUND:
             self.sender.pump()
 
@@ -190,6 +193,7 @@ class Service:
             self._refusal_id, news = refusals_after(connection, self._refusal_id)
         for token, refuses in news:
             (self.refused.add if refuses else self.refused.discard)(token)
+        _tell_refusals(news)
         self._campaigns.look()
 
     def _beat(self) -> None:
@@ -232,6 +236,14 @@ class Service:
     def _sign_off(self, connection: Connection) -> None:
         put_links(connection, [line.row() for line in self._lines])
         self.installation.auditor.record(connection, "service-stop", "service")
+
+
+def _tell_refusals(news: list[tuple[bytes, bool]]) -> None:
+    """Log how many refusals, and how many withdrawals, came since the last look, whoever recorded them."""
+    refusing = sum(refuses for _, refuses in news)
+    for event, count in (("refusals", refusing), ("refusals-withdrawn", len(news) - refusing)):
+        if count:
+            log.info(event, count=count)
 
 
 def _on_fault(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

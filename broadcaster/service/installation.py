@@ -19,7 +19,7 @@ from broadcaster.files.templates import Template, read_templates
 from broadcaster.lang import Said
 from broadcaster.model import Area, CarrierCard, CarrierCode, Environment, Person
 from broadcaster.store.areas import put_areas
-from broadcaster.store.audit import Auditor
+from broadcaster.store.audit import Auditor, fingerprint
 from broadcaster.store.campaigns import installed
 from broadcaster.store.engine import Store, open_store
 from broadcaster.store.schema import installation
@@ -76,7 +76,8 @@ def open_installation(settings: Settings, *, actor: str, service: bool = False) 
     environment; `StoreError` for a database that is missing or of another version.
     """
     vault = Vault(read_key_file(settings.vault_key_file))
-    audit_key = read_key_file(settings.vault_key_file.with_name(AUDIT_KEY_FILE))
+    audit_key_file = settings.vault_key_file.with_name(AUDIT_KEY_FILE)
+    audit_key = read_key_file(audit_key_file)
     store = open_store(settings.database_url, service=service)
     try:
         with store.read() as connection:
@@ -86,13 +87,17 @@ def open_installation(settings: Settings, *, actor: str, service: bool = False) 
             Said("Cơ sở dữ liệu này không thuộc hệ thống nào.", "This database belongs to no installation."),
             Said("Tạo hệ thống mới bằng: broadcaster init", "Make a new installation with: broadcaster init"),
         ) from error
-    if row["vault_fingerprint"] != vault.fingerprint:
-        raise ConfigurationError(
-            Said(
-                f"{settings.vault_key_file}: khóa này không phải của cơ sở dữ liệu này.",
-                f"{settings.vault_key_file}: this key does not belong to this database.",
+    for path, kept, given in (
+        (settings.vault_key_file, row["vault_fingerprint"], vault.fingerprint),
+        (audit_key_file, row["audit_fingerprint"], fingerprint(audit_key)),
+    ):
+        if given != kept:
+            raise ConfigurationError(
+                Said(
+                    f"{path}: khóa này không phải của cơ sở dữ liệu này.",
+                    f"{path}: this key does not belong to this database.",
+                )
             )
-        )
     if row["environment"] != settings.environment:
         raise ConfigurationError(
             Said(
@@ -131,6 +136,7 @@ def initialise(folder: Path, environment: Environment, *, actor: str, resources:
     database = folder / "state" / DATABASE_FILE
     store = Store(f"sqlite:///{database}")
     upgrade(store)
+    audit_key = read_key_file(made[2])
     with store.write() as connection:
         connection.execute(
             insert(installation).values(
@@ -138,11 +144,12 @@ def initialise(folder: Path, environment: Environment, *, actor: str, resources:
                 environment=environment.value,
                 created_ms=now_ms(),
                 vault_fingerprint=Vault(read_key_file(made[1])).fingerprint,
+                audit_fingerprint=fingerprint(audit_key),
                 epoch=0,
             )
         )
         put_areas(connection, read_areas())
-        Auditor(read_key_file(made[2]), actor).record(connection, "init", folder.name, {"environment": environment.value})
+        Auditor(audit_key, actor).record(connection, "init", folder.name, {"environment": environment.value})
     store.close()
     return [*made, database]
 

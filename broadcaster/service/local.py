@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, NamedTuple
 
 import structlog
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from broadcaster.errors import BroadcasterError
 from broadcaster.flow import enlist
@@ -18,10 +18,11 @@ from broadcaster.flow.underway import Job
 from broadcaster.lang import Said
 from broadcaster.model import CampaignId, CampaignState, CarrierCode, MessageClass, Order, State
 from broadcaster.rules import windows
-from broadcaster.rules.lifecycle import Action, move
+from broadcaster.rules.lifecycle import MOVES, Action, move
 from broadcaster.service.installation import Installation
 from broadcaster.store import messages
 from broadcaster.store.campaigns import Campaign, Lane, campaigns, change_campaign, find_campaign, lanes
+from broadcaster.store.schema import campaign as table
 from broadcaster.store.times import from_ms, to_ms
 from broadcaster.store.writer import Writer
 
@@ -53,6 +54,7 @@ class Campaigns:
         self._assigned: dict[CarrierCode, dict[int, Job]] = {code: {} for code in senders}
         self._enlisting: dict[str, asyncio.Task[None]] = {}
         self._closing: asyncio.Task[None] | None = None
+        self._stood: dict[int, str] = {}
         self._live = True
         self._unsettled = True
 
@@ -66,14 +68,27 @@ class Campaigns:
         now = self._now()
         with self._store.read() as connection:
             live = campaigns(connection, *LIVE)
+            stand = _standing(connection, self._stood.keys())
             running = {item.id: item for item in live if item.state is CampaignState.RUNNING}
             open_lanes = lanes(connection, *running)
+        self._tell(stand)
         scheduled = [item for item in live if item.state is CampaignState.SCHEDULED]
         self._planned({item.name: from_ms(item.planned_ms) for item in scheduled if item.planned_ms})
         for item in scheduled:
             self._see_to(item, now)
         self._assign(running, open_lanes)
         self._live = bool(live)
+
+    def _tell(self, stand: list[_Standing]) -> None:
+        """Log what has become of campaigns since the last look, whoever moved them."""
+        for campaign_id, name, state, reason in stand:
+            before = self._stood.get(campaign_id)
+            if state != before:
+                say = log.warning if state == CampaignState.HALTED else log.info
+                action = next((done for (old, done), new in MOVES.items() if (old, new) == (before, state)), None)
+                known = {"action": action, "reason": None if action is Action.FINISH else reason}
+                say("campaign", campaign=name, state=state, **{key: value for key, value in known.items() if value})
+        self._stood = {item.id: item.state for item in stand if item.state in LIVE}
 
     def _see_to(self, item: Campaign, now: dt.datetime) -> None:
         order = readable_order(item)
@@ -119,8 +134,6 @@ class Campaigns:
         def changed(done: asyncio.Future[bool]) -> None:
             if error := done.exception():
                 log.error("not-stored", campaign=item.name, action=action, error=type(error).__name__)
-            elif done.result():
-                log.info("campaign", campaign=item.name, action=action)
 
         self._writer.submit(change).add_done_callback(changed)
 
@@ -191,6 +204,20 @@ class Campaigns:
 
 def _job(campaign: Campaign, order: Order, lane: Lane) -> Job:
     return Job(lane.id, campaign.name, lane.parts, order.max_tps.get(lane.carrier), order.message_class is MessageClass.URGENT)
+
+
+class _Standing(NamedTuple):
+    id: int
+    name: str
+    state: str
+    reason: str | None
+
+
+def _standing(connection: Connection, stood: Collection[int]) -> list[_Standing]:
+    """Return the live campaigns and those that `stood` live before; their contents, which may be damaged, are not read."""
+    columns = (table.c.id, table.c.name, table.c.state, table.c.reason)
+    rows = connection.execute(select(*columns).where(table.c.state.in_(LIVE) | table.c.id.in_(stood)).order_by(table.c.id))
+    return [_Standing(*row) for row in rows]
 
 
 def _while_scheduled(connection: Connection, item: Campaign, step: Callable[[Connection], None]) -> bool:

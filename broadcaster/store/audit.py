@@ -1,7 +1,8 @@
 """The audit chain: who did what, each entry bound to the one before it, written in the same transaction as the change.
 
 An entry's ``mac`` is HMAC-SHA256, under a key kept outside the database, over the previous entry's mac and this entry's canonical
-JSON. ``previous`` is unique, so the chain cannot fork.
+JSON. ``previous`` is unique, so the chain cannot fork. The newest mac is also kept in `installation`, so that entries missing at the
+end show.
 """
 
 from __future__ import annotations
@@ -13,11 +14,9 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert, select, update
 
-from broadcaster.store.schema import audit
-
-GENESIS = "0" * 64
+from broadcaster.store.schema import GENESIS, audit, installation
 
 
 class Entry(NamedTuple):
@@ -29,6 +28,11 @@ class Entry(NamedTuple):
     detail: Mapping[str, Any]
     previous: str
     mac: str
+
+
+def fingerprint(key: bytes) -> str:
+    """Return a public name of the key, kept in the database: an entry under a wrong key would break the chain for ever."""
+    return hashlib.sha256(b"broadcaster-audit-fingerprint" + key).hexdigest()
 
 
 class Auditor:
@@ -46,6 +50,7 @@ class Auditor:
         row = entry._asdict() | {"mac": _mac(self._key, entry), "detail_json": _canonical(entry.detail)}
         del row["detail"]
         connection.execute(insert(audit).values(row))
+        connection.execute(update(installation).values(audit_head=row["mac"]))
 
 
 def entries(connection: Connection) -> Iterator[Entry]:
@@ -55,13 +60,17 @@ def entries(connection: Connection) -> Iterator[Entry]:
 
 
 def first_break(connection: Connection, key: bytes) -> int | None:
-    """Return the sequence number of the first entry that does not follow from the one before it, None when the chain holds."""
+    """Return the sequence number of the first entry that does not follow from the one before it, None when the chain holds.
+
+    Where the last entries are missing it is that of the first of them.
+    """
     previous, expected = GENESIS, 1
     for entry in entries(connection):
         if entry.seq != expected or entry.previous != previous or not hmac.compare_digest(entry.mac, _mac(key, entry)):
             return entry.seq
         previous, expected = entry.mac, expected + 1
-    return None
+    newest = connection.execute(select(installation.c.audit_head)).scalar()
+    return expected if newest is not None and newest != previous else None
 
 
 def head(connection: Connection) -> str:

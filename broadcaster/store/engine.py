@@ -33,6 +33,7 @@ BUSY_TIMEOUT_MS = 30_000
 LOCK_TRIES = 20
 LOCK_PAUSE_S = 0.01
 _UNSOUND = ((3, 7, 0), (3, 51, 3))
+_UNREACHABLE = ("unable to open database", "readonly database", "disk I/O error", "database or disk is full")
 _MENDED = {(3, 44, 6), (3, 50, 7)}
 
 
@@ -102,14 +103,14 @@ class Store:
 
         Raises `LockedError` when another writer holds the database too long, `StoreError` for any other fault of the engine.
         """
-        with _explained(), self.engine.begin() as connection:
+        with _explained(self.path), self.engine.begin() as connection:
             yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Open a snapshot that sees one consistent state and never waits for writers."""
         with (
-            _explained(),
+            _explained(self.path),
             self.engine.connect().execution_options(reads_only=True) as connection,
             connection.begin(),
         ):
@@ -138,7 +139,7 @@ class Store:
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def _explained(path: Path | None) -> Iterator[None]:
     try:
         yield
     except OperationalError as error:
@@ -147,9 +148,43 @@ def _explained() -> Iterator[None]:
             raise LockedError(
                 Said("Cơ sở dữ liệu đang bị một tiến trình khác giữ quá lâu.", "Another process held the database too long.")
             ) from error
+        if path is not None and any(sign in cause for sign in _UNREACHABLE):
+            raise unusable(path, cause) from error
         raise StoreError(Said(f"Lỗi cơ sở dữ liệu: {cause}", f"Database error: {cause}")) from error
     except DatabaseError as error:
         raise StoreError(Said(f"Lỗi cơ sở dữ liệu: {error.orig}", f"Database error: {error.orig}")) from error
+
+
+def unusable(path: Path, cause: str) -> StoreError:
+    """Return the error for a database, or a file beside it, that the file system does not let this process open or write."""
+    return StoreError(
+        Said(f"{path}: không mở hoặc không ghi được ({cause}).", f"{path}: cannot be opened or written ({cause})."),
+        Said(
+            "Thư mục dữ liệu có bị gắn chỉ đọc không? Người chạy lệnh này có quyền ghi vào đó không?",
+            "Is the state folder mounted read-only? May whoever runs this write there?",
+        ),
+    )
+
+
+def missing_database(path: Path) -> StoreError:
+    """Return the error for an installation whose database is not where it should be."""
+    return StoreError(
+        Said(f"Không có cơ sở dữ liệu: {path}", f"There is no database: {path}"),
+        Said(
+            f"Thư mục {path.parent} đã được gắn (mount) chưa? Nếu rồi mà tệp đã mất: khôi phục từ bản sao lưu. "
+            "`broadcaster init` chỉ tạo hệ thống mới, ở một thư mục trống.",
+            f"Is the folder {path.parent} mounted? If it is and the file is lost, restore it from the backup. "
+            "`broadcaster init` only makes a new installation, in an empty folder.",
+        ),
+    )
+
+
+def exists(path: Path) -> bool:
+    """Tell whether the database, or a file beside it, exists. Raises `StoreError` when its folder may not be looked into."""
+    try:
+        return path.exists()
+    except OSError as error:
+        raise unusable(path, error.strerror or type(error).__name__) from error
 
 
 def _check_sqlite(path: Path | None) -> None:
@@ -163,7 +198,7 @@ def _check_sqlite(path: Path | None) -> None:
             ),
             Said("Cài gói pysqlite3 (bản dựng sẵn).", "Install the pysqlite3 wheel."),
         )
-    if path is not None and path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077:
+    if path is not None and exists(path) and stat.S_IMODE(path.stat().st_mode) & 0o077:
         raise ConfigurationError(
             Said(f"{path}: người khác đọc được tệp dữ liệu này.", f"{path}: others can read this database file."),
             Said(f"Chạy: chmod 600 {path}", f"Run: chmod 600 {path}"),
@@ -176,11 +211,8 @@ def open_store(url: str, *, service: bool = False) -> Store:
     Raises `StoreError` when it is missing, or of another version than this code (then `db upgrade` is the way).
     """
     store = Store(url, service=service)
-    if store.path is not None and not store.path.exists():
-        raise StoreError(
-            Said(f"Chưa có cơ sở dữ liệu: {store.path}", f"There is no database: {store.path}"),
-            Said("Tạo bằng: broadcaster init", "Create it with: broadcaster init"),
-        )
+    if store.path is not None and not exists(store.path):
+        raise missing_database(store.path)
     with store.read() as connection:
         found = current_version(connection)
     if found != schema.HEAD:
@@ -225,13 +257,20 @@ def _lock_path(database: Path) -> Path:
     return database.with_name(database.name + ".service-lock")
 
 
+def _open_lock(path: Path, flags: int) -> int:
+    try:
+        return os.open(path, flags, 0o600)
+    except OSError as error:
+        raise unusable(path, error.strerror or type(error).__name__) from error
+
+
 def service_running(database: Path) -> bool:
-    """Tell whether a service holds this SQLite database's lock file."""
+    """Tell whether a service holds this SQLite database's lock file. Raises `StoreError` when that file cannot be read."""
     # A shared lock, so that two who ask at once do not take each other for the service.
     path = _lock_path(database)
-    if not path.exists():
+    if not exists(path):
         return False
-    descriptor = os.open(path, os.O_RDWR)
+    descriptor = _open_lock(path, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -245,9 +284,10 @@ def service_running(database: Path) -> bool:
 def service_lock(database: Path) -> Iterator[None]:
     """Hold the lock that makes this process the one service of a SQLite database.
 
-    The kernel releases it when the process dies, so a free lock proves the former owner dead. Raises `LockedError`.
+    The kernel releases it when the process dies, so a free lock proves the former owner dead. Raises `LockedError`, or `StoreError`
+    when the lock file cannot be written.
     """
-    descriptor = os.open(_lock_path(database), os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = _open_lock(_lock_path(database), os.O_RDWR | os.O_CREAT)
     try:
         if not _locked(descriptor):
             raise LockedError(

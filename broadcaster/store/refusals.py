@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, select, text
 
 from broadcaster.store.engine import append, execute_many
 from broadcaster.store.schema import opt_out, refusal, reply
@@ -29,6 +29,30 @@ class Reply(NamedTuple):
     kind: str
     content: str
     at_ms: int
+
+
+_STANDING = "SELECT token FROM refusal WHERE refuses AND id IN (SELECT max(id) FROM refusal GROUP BY token)"
+_UNLOGGED = text(f"SELECT count(*) FROM (SELECT token FROM opt_out EXCEPT {_STANDING}) AS unlogged")  # noqa: S608  a constant
+_NOT_IN_FORCE = text(f"SELECT count(*) FROM ({_STANDING} EXCEPT SELECT token FROM opt_out) AS missing")  # noqa: S608  a constant
+_WITHOUT_REPLY = text(
+    "SELECT count(*) FROM (SELECT token, at_ms FROM refusal WHERE source = 'reply' EXCEPT SELECT token, at_ms FROM reply) AS lost"
+)
+
+
+class Contradictions(NamedTuple):
+    """Where the three tables, which are only ever written together, do not say the same; counts of numbers, `replies` of texts."""
+
+    unlogged: int
+    """In the set, though the log's newest entry is no refusal."""
+    not_in_force: int
+    """Not in the set, though the log's newest entry is a refusal."""
+    replies: int
+    """Log entries by a reply that is not in the inbox."""
+
+
+def contradictions(connection: Connection) -> Contradictions:
+    """Compare log, set and inbox."""
+    return Contradictions(*(int(connection.execute(query).scalar_one()) for query in (_UNLOGGED, _NOT_IN_FORCE, _WITHOUT_REPLY)))
 
 
 def record_refusals(connection: Connection, refusals: Sequence[Refusal]) -> None:

@@ -116,8 +116,15 @@ def drop_slice(connection: Connection, roster_id: RosterId, limit: int = 20_000)
 
 
 def find_same_file(connection: Connection, carrier: CarrierCode, file_sha256: str) -> Roster | None:
-    """Return the complete roster that came from the very same file, if any."""
-    return next((item for item in rosters(connection) if item.carrier == carrier and item.file_sha256 == file_sha256), None)
+    """Return the carrier's newest complete roster if it came from the very same file; an older one does not stand in the way."""
+    newest = newest_rosters(connection).get(carrier)
+    return newest if newest and newest.file_sha256 == file_sha256 else None
+
+
+def find_same_file_elsewhere(connection: Connection, carrier: CarrierCode, file_sha256: str) -> Roster | None:
+    """Return the newest complete roster of another carrier that came from the very same file, if any."""
+    others = (item for code, item in newest_rosters(connection).items() if code != carrier)
+    return next((item for item in others if item.file_sha256 == file_sha256), None)
 
 
 def rosters(connection: Connection) -> list[Roster]:

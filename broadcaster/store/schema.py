@@ -31,6 +31,8 @@ HEAD = "0001"
 
 LANE_SHIFT = 32
 EXCLUDED_FROM = 1 << 31
+GENESIS = "0" * 64
+"""What the first audit entry follows."""
 
 SCRATCH = (
     "CREATE TEMPORARY TABLE scratch (id {id} PRIMARY KEY)",
@@ -63,6 +65,8 @@ installation = Table(
     Column("environment", String(16), nullable=False),
     Column("created_ms", BigInteger, nullable=False),
     Column("vault_fingerprint", String(64), nullable=False),
+    Column("audit_fingerprint", String(64), nullable=False),
+    Column("audit_head", String(64), nullable=False, default=GENESIS),
     Column("epoch", Integer, nullable=False),
 )
 

@@ -13,7 +13,7 @@ from sqlalchemy import insert
 
 from broadcaster.flow import intake
 from broadcaster.model import Area, CarrierCode
-from broadcaster.store.audit import Auditor
+from broadcaster.store.audit import Auditor, fingerprint
 from broadcaster.store.engine import Store
 from broadcaster.store.rosters import Roster
 from broadcaster.store.schema import installation
@@ -72,7 +72,13 @@ def take_in(
 
 @pytest.fixture(scope="session")
 def loaded(
-    migrated: Path, vault: Vault, auditor: Auditor, areas: list[Area], now: dt.datetime, tmp_path_factory: pytest.TempPathFactory
+    migrated: Path,
+    vault: Vault,
+    auditor: Auditor,
+    audit_key: bytes,
+    areas: list[Area],
+    now: dt.datetime,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     """A rehearsal installation's database with 16 subscribers of MobiFone and 24 of Viettel, to be copied."""
     folder = tmp_path_factory.mktemp("loaded")
@@ -81,7 +87,8 @@ def loaded(
     path.chmod(0o600)
     store = Store(f"sqlite:///{path}")
     with store.write() as connection:
-        values = {"id": 1, "environment": "rehearsal", "created_ms": 0, "vault_fingerprint": vault.fingerprint, "epoch": 1}
+        names = {"vault_fingerprint": vault.fingerprint, "audit_fingerprint": fingerprint(audit_key)}
+        values = {"id": 1, "environment": "rehearsal", "created_ms": 0, "epoch": 1} | names
         connection.execute(insert(installation).values(values))
     take_in(store, vault, auditor, areas, folder, now, "mobifone", 16)
     take_in(store, vault, auditor, areas, folder, now, "viettel", 24)

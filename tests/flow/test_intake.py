@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from broadcaster.errors import InvalidFileError, LockedError, RefusedError
+from broadcaster.errors import ConfigurationError, InvalidFileError, LockedError, RefusedError
 from broadcaster.flow import intake
-from broadcaster.model import Area, CarrierCode, Msisdn
+from broadcaster.model import Area, CarrierCode, DropReason, Msisdn
 from broadcaster.store import rosters
 from broadcaster.store.audit import Auditor, entries, first_break
 from broadcaster.store.engine import Store
@@ -20,7 +20,7 @@ from broadcaster.store.rosters import Roster
 from broadcaster.store.times import to_ms
 from broadcaster.store.vault import Vault, commitment
 
-VIETTEL = CarrierCode("viettel")
+VIETTEL, MOBIFONE = CarrierCode("viettel"), CarrierCode("mobifone")
 HEADER = "msisdn,cell,last_seen"
 SEEN = "2026-03-12T09:00:00"
 SEEN_S = int(dt.datetime(2026, 3, 12, 2, tzinfo=dt.UTC).timestamp())
@@ -33,12 +33,18 @@ def take_in(store: Store, auditor: Auditor, vault: Vault, tmp_path: Path, now: d
     """Import lines as one export of Viettel."""
 
     def run(
-        *lines: str, name: str = "export.csv", header: str = HEADER, observed_at: dt.datetime | None = None, **more: Any
+        *lines: str,
+        name: str = "export.csv",
+        header: str = HEADER,
+        observed_at: dt.datetime | None = None,
+        carrier: CarrierCode = VIETTEL,
+        legal_basis: str = "công văn 1",
+        **more: Any,
     ) -> Roster:
         path = tmp_path / name
         path.write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
         return intake.import_roster(
-            store, auditor, vault, path, carrier=VIETTEL, observed_at=observed_at, legal_basis="công văn 1", now=now, **more
+            store, auditor, vault, path, carrier=carrier, observed_at=observed_at, legal_basis=legal_basis, now=now, **more
         )
 
     return run
@@ -168,14 +174,103 @@ def test_a_cut_off_import_leaves_nothing_that_counts(store: Store, take_in: Impo
     with pytest.raises(KeyboardInterrupt):
         take_in(*lines, progress=pull_the_plug)
     assert reached == [2, 4]
-    with store.read() as connection:
-        assert rosters.rosters(connection) == []
-        assert len(rosters.incomplete_rosters(connection, VIETTEL)) == 1
-    assert rows(store, "SELECT count(*) FROM subscriber") == [(4,)]
-    made = take_in(*lines)
-    assert made.kept == 5
-    assert rows(store, "SELECT count(*) FROM subscriber") == [(5,)]
+    assert rows(store, "SELECT count(*) FROM roster") == [(0,)]
+    assert rows(store, "SELECT count(*) FROM subscriber") == [(0,)]
+    assert actions(store) == []
+
+
+def test_what_a_killed_import_left_goes_with_the_next(store: Store, take_in: Import) -> None:
+    with store.write() as connection:
+        left = rosters.begin_roster(
+            connection,
+            carrier=VIETTEL,
+            file_name="cut.csv",
+            file_sha256="0",
+            legal_basis="công văn 1",
+            observed_ms=1,
+            imported_ms=1,
+            salt=b"s" * 16,
+        )
+        rosters.add_subscribers(connection, left, [(b"t" * 16, 1, 1)])
+    made = take_in(f"84961000001,452-04-100-1,{SEEN}")
     assert rows(store, "SELECT id, complete FROM roster") == [(made.id, 1)]
+    assert rows(store, "SELECT count(*) FROM subscriber") == [(1,)]
+
+
+@pytest.mark.parametrize(("elsewhere", "refused"), [(2, False), (3, True)])
+def test_a_roster_mostly_of_another_network_is_refused(store: Store, take_in: Import, elsewhere: int, refused: bool) -> None:
+    lines = [f"8496100000{at},lte:452-{'01' if at < elsewhere else '04'}:1000,{SEEN}" for at in range(4)]
+    lines.append(f"113,452-01-100-1,{SEEN}")
+    if not refused:
+        assert take_in(*lines, mnc="04").kept == 4
+        return
+    with pytest.raises(RefusedError, match="3/4"):
+        take_in(*lines, mnc="04")
+    assert rows(store, "SELECT count(*) FROM roster") == [(0,)]
+    assert rows(store, "SELECT count(*) FROM subscriber") == [(0,)]
+    assert actions(store) == []
+
+
+def test_a_file_of_another_carrier_is_refused_until_the_mistake_is_undone(store: Store, take_in: Import, now: dt.datetime) -> None:
+    right, other = f"84961000001,452-04-100-1,{SEEN}", f"84901000001,452-01-100-1,{SEEN}"
+    first = take_in(right)
+    take_in(other, name="other.csv")
+    with pytest.raises(RefusedError, match="viettel"):
+        take_in(other, name="other.csv", carrier=MOBIFONE)
+    again = take_in(right)
+    assert again.id > first.id
+    with pytest.raises(RefusedError):
+        take_in(right)
+    take_in(other, name="other.csv", carrier=MOBIFONE)
+    with store.read() as connection:
+        newest = rosters.newest_rosters(connection)
+    assert (newest[VIETTEL].id, newest[MOBIFONE].file_name) == (again.id, "other.csv")
+
+
+@pytest.mark.parametrize("carrier", [VIETTEL, MOBIFONE])
+def test_of_two_imports_of_one_file_at_once_the_second_is_refused(store: Store, take_in: Import, carrier: CarrierCode) -> None:
+    lines = [f"84961000001,452-04-100-1,{SEEN}"]
+
+    def let_the_same_in(_done: int) -> None:
+        with store.write() as connection:
+            connection.execute(text("UPDATE roster SET carrier = 'hidden'"))
+        take_in(*lines, carrier=carrier)
+        with store.write() as connection:
+            connection.execute(text("UPDATE roster SET carrier = 'viettel' WHERE carrier = 'hidden'"))
+
+    with pytest.raises(RefusedError):
+        take_in(*lines, progress=let_the_same_in)
+    assert rows(store, "SELECT carrier, complete FROM roster") == [(carrier, 1)]
+    assert rows(store, "SELECT count(*) FROM subscriber") == [(1,)]
+    assert actions(store) == ["roster-import"]
+
+
+def test_a_file_of_bad_rows_tells_why_and_where(take_in: Import) -> None:
+    bad = [f"not {at},452-04-100-1,{SEEN}" for at in range(6)]
+    with pytest.raises(InvalidFileError) as caught:
+        take_in(*bad, f"02553812345,452-04-100-1,{SEEN}")
+    problems = caught.value.problems
+    assert [(problem.line, problem.message.en) for problem in problems[1:]] == [
+        (2, "not a number: 6 rows (2, 3, 4, 5, 6, …)"),
+        (8, "fixed line: 1 rows (8)"),
+    ]
+    assert problems[1].message.vi == "không phải số: 6 dòng (2, 3, 4, 5, 6, …)"
+    assert "3812345" not in str(caught.value)
+
+
+def test_a_phone_number_in_free_text_is_refused(
+    store: Store, auditor: Auditor, vault: Vault, take_in: Import, now: dt.datetime
+) -> None:
+    with pytest.raises(ConfigurationError):
+        take_in(f"84961000001,452-04-100-1,{SEEN}", legal_basis="theo 099 300 0001")
+    with pytest.raises(ConfigurationError):
+        intake.refuse(store, auditor, vault, [Msisdn(84961000001)], refuses=True, source="cli", evidence="máy 0961.000.001", now=now)
+    assert rows(store, "SELECT count(*) FROM refusal") == [(0,)]
+    assert actions(store) == []
+
+
+def test_every_reason_for_a_dropped_row_has_words() -> None:
+    assert set(intake.DROP_WORDS) == set(DropReason)
 
 
 def test_a_broken_end_leaves_nothing_that_counts(store: Store, take_in: Import, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -174,10 +174,30 @@ def test_refusals_come_from_argv_file_or_stdin_and_are_always_masked(desk: Desk)
     assert said["refusing"] == 3
     assert [item["number"] for item in said["newest"]] == ["8490****003", "8490****002"]
     bad = desk("optout", "add", "--evidence", "Đơn", "--json", stdin="0905000004\n0905\nabc\n")
-    assert bad.code == 5
+    assert bad.code == 2
     assert [problem["line"] for problem in json.loads(bad.err)["problems"]] == [2, 3]
+    assert desk("optout", "add", "--evidence", "Đơn", stdin="").code == 2
+    assert desk("optout", "add", "0905000004", "--evidence", "Máy 0905 000 004").code == 5
+    assert "nhập từ đơn" in desk.ok("optout", "list").out
     assert desk.ok("optout", "list", "--json").document["refusing"] == 3
     assert desk("optout", "add", "0905000004", "--file", "so.txt", "--evidence", "Đơn").code == 2
+
+
+def test_a_roster_of_the_wrong_carrier_is_refused(stocked: Desk) -> None:
+    before = stocked.ok("roster", "list", "--json").document
+    text = (stocked.folder / "viettel.csv").read_text("utf-8")
+    (stocked.folder / "other.csv").write_text(text.replace("452-04", "452-01"), encoding="utf-8")
+    wrong = stocked("roster", "import", "other.csv", "--carrier", "viettel", "--legal-basis", "Diễn tập")
+    assert wrong.code == 4
+    assert "49/49" in wrong.err
+    assert stocked("roster", "import", "viettel.csv", "--carrier", "mobifone", "--legal-basis", "Diễn tập").code == 4
+    assert stocked.ok("roster", "list", "--json").document == before
+    (stocked.folder / "more.csv").write_text(text + "113,lte:452-04:1000,2026-01-01T00:00:00\n", encoding="utf-8")
+    said = stocked.ok(
+        "roster", "import", "more.csv", "--carrier", "viettel", "--legal-basis", "x", "--observed-at", "2026-01-02T00:00"
+    )
+    assert "bỏ: đầu số ngắn" in said.out
+    assert f"danh sách {before[0]['id']} (số liệu mới hơn)" in said.out + said.err
 
 
 def test_a_bad_row_of_an_inventory_is_named_and_the_rest_is_stored(stocked: Desk) -> None:
@@ -251,6 +271,71 @@ def test_signing_and_scheduling_refuse_what_they_must(stocked: Desk) -> None:
     assert stocked.ok("campaign", "cancel", "thu", "--reason", "hoãn", "--json").document["state"] == "cancelled"
     said = stocked("campaign", "status", "thu", "--watch", "--quiet-s", "0", "--json")
     assert (said.code, said.document["state"], said.document["reason"]) == (0, "cancelled", "hoãn")
+
+
+def test_a_value_the_template_lacks_is_named_with_file_and_key(stocked: Desk) -> None:
+    said = stocked("campaign", "plan", stocked.order("sai", _with_template_of_one_variable(stocked)), "--json")
+    assert said.code == 5
+    (problem,) = json.loads(said.err)["problems"]
+    assert (Path(problem["file"]).name, problem["key"]) == ("sai.toml", "text.values")
+
+
+def _with_template_of_one_variable(desk: Desk) -> Callable[[str], str]:
+    listed = desk.ok("template", "list", "--json").document
+    key = next(item["key"] for item in listed if len(item["variables"]) == 1)
+    return lambda text: text.replace("T08", key)
+
+
+def test_schedule_asks_for_no_number_in_vain(stocked: Desk) -> None:
+    stocked.ok("campaign", "submit", stocked.order("thu"), "--as", "can-bo-soan")
+    said = stocked("campaign", "schedule", "thu", "--in", "60", stdin="30\n")
+    assert said.code == 4
+    assert "Số thuê bao sẽ nhận tin" not in said.err
+    assert "Có thể: phê duyệt, hủy." in said.err
+
+
+def test_without_a_service_status_says_so_first(stocked: Desk) -> None:
+    from broadcaster.store.engine import Store, service_lock
+    from broadcaster.store.links import LinkRow, put_links
+    from broadcaster.store.times import now_ms
+
+    stocked.ok("campaign", "submit", stocked.order("thu"), "--as", "can-bo-soan")
+    database = stocked.folder / "state" / "broadcaster.db"
+    store = Store(f"sqlite:///{database}")
+    with store.write() as connection:
+        put_links(connection, [LinkRow("viettel", "bound", "", now_ms(), now_ms() + 60_000, 12.5, 0)])
+    assert stocked.ok("campaign", "status", "thu").out.startswith("Dịch vụ không chạy")
+    said = stocked.ok("service", "status").out
+    assert said.startswith("Dịch vụ không chạy")
+    assert "không rõ (lúc" in said
+    assert "12,5" not in said
+    assert stocked.ok("service", "status", "--json").document["links"][0]["stale"] is True
+    with service_lock(database):
+        assert stocked.ok("campaign", "status", "thu").out.startswith("thu:")
+        said = stocked.ok("service", "status").out
+        assert "không rõ" not in said
+        assert all(word in said for word in ("đã kết nối", "12,5"))
+        assert stocked.ok("campaign", "status", "thu", "--json").document["service_running"] is True
+    stocked.ok("campaign", "cancel", "thu", "--reason", "xong")
+    assert stocked.ok("campaign", "status", "thu").out.startswith("thu:")
+
+
+def test_outside_an_installation_a_command_says_where_to_go(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for command in (["campaign", "list"], ["db", "upgrade"]):
+        said = desk(*command)
+        assert said.code == 5
+        assert all(word in said.err for word in ("broadcaster.toml", "--config", "cd"))
+    desk.ok("--config", str(desk.folder / "broadcaster.toml"), "campaign", "list")
+
+
+def test_a_database_that_went_missing_is_a_problem_not_a_beginning(desk: Desk) -> None:
+    (desk.folder / "state" / "broadcaster.db").unlink()
+    said = desk("campaign", "list")
+    assert said.code == 10
+    assert "khôi phục" in said.err
+    problems = json.loads(desk("config", "check", "--json").err)["problems"]
+    assert [Path(problem["file"]).name for problem in problems] == ["broadcaster.db"]
 
 
 @contextlib.contextmanager

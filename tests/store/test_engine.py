@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -72,9 +74,70 @@ def test_files_beside_the_database_are_private(store: Store) -> None:
 
 
 def test_missing_database(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"no database|Chưa có"):
+    with pytest.raises(StoreError, match=r"no database|Không có"):
         open_store(f"sqlite:///{tmp_path / 'none.db'}")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_database_is_sought_before_anything_is_made_anew(tmp_path: Path) -> None:
+    with pytest.raises(StoreError) as caught:
+        open_store(f"sqlite:///{tmp_path / 'none.db'}")
+    assert caught.value.hint is not None
+    assert str(tmp_path) in caught.value.hint.en
+    assert all(word in caught.value.hint.en for word in ("mounted", "restore"))
+
+
+def refusing(monkeypatch: pytest.MonkeyPatch, code: int, wanted: Callable[[int], bool]) -> None:
+    """Make opening a lock file fail as the file system would."""
+    really = os.open
+
+    def refuse(path: str | Path, flags: int, mode: int = 0o777) -> int:
+        if str(path).endswith(".service-lock") and wanted(flags):
+            raise OSError(code, os.strerror(code), str(path))
+        return really(path, flags, mode)
+
+    monkeypatch.setattr(engine.os, "open", refuse)
+
+
+def test_asking_for_the_service_needs_no_right_to_write(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert store.path is not None
+    with service_lock(store.path):
+        refusing(monkeypatch, errno.EROFS, lambda flags: bool(flags & (os.O_RDWR | os.O_WRONLY | os.O_CREAT)))
+        assert service_running(store.path)
+        with pytest.raises(StoreError, match="service-lock"), service_lock(store.path):
+            pytest.fail("a lock that cannot be written")
+
+
+def test_a_lock_that_cannot_be_read_is_named(make_store: Callable[..., Store], monkeypatch: pytest.MonkeyPatch) -> None:
+    store = make_store()
+    assert store.path is not None
+    with service_lock(store.path):
+        pass
+    refusing(monkeypatch, errno.EACCES, lambda _flags: True)
+    with pytest.raises(StoreError, match="service-lock"), store.read():
+        pytest.fail("a state that is not known")
+
+
+def test_a_folder_that_may_not_be_looked_into_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> bool:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    with pytest.raises(StoreError, match=r"state\.db"):
+        open_store(f"sqlite:///{tmp_path / 'state.db'}")
+
+
+def test_a_database_that_cannot_be_opened_or_written_is_named(store: Store, tmp_path: Path) -> None:
+    folder = tmp_path / "a-folder.db"
+    folder.mkdir(mode=0o700)
+    with pytest.raises(StoreError, match=r"a-folder\.db") as caught:
+        open_store(f"sqlite:///{folder}")
+    assert caught.value.hint is not None
+    frozen = Store(f"sqlite:///file:{store.path}?mode=ro&uri=true")
+    with frozen.read() as connection:
+        assert connection.execute(text("SELECT count(*) FROM opt_out")).scalar() == 0
+    with pytest.raises(StoreError, match=r"broadcaster\.db.*readonly"), frozen.write() as connection:
+        append(connection, opt_out, ("token", "since_ms"), [(b"a" * 16, 1)])
 
 
 def test_other_version(store: Store) -> None:

@@ -63,6 +63,20 @@ def test_the_newest_observation_wins_not_the_last_import(store: Store) -> None:
         assert {code: item.id for code, item in table.newest_rosters(connection).items()} == {VIETTEL: newer, MOBIFONE: other}
 
 
+def test_only_the_newest_roster_of_a_carrier_stands_for_its_file(store: Store) -> None:
+    first = begin(store, sha="1")
+    complete(store, first, 10, 0)
+    with store.read() as connection:
+        found = table.find_same_file_elsewhere(connection, MOBIFONE, "1")
+        assert found
+        assert found.id == first
+        assert table.find_same_file_elsewhere(connection, VIETTEL, "1") is None
+    complete(store, begin(store, sha="2"), 11, 0)
+    with store.read() as connection:
+        assert table.find_same_file(connection, VIETTEL, "1") is None
+        assert table.find_same_file_elsewhere(connection, MOBIFONE, "1") is None
+
+
 def test_of_several_rows_for_one_number_the_one_seen_last_stays(store: Store) -> None:
     roster_id = begin(store)
     add(store, roster_id, (1, 11, 100), (2, 12, 100), (1, 13, 300), (1, 14, 200))

@@ -24,7 +24,7 @@ from broadcaster.rules import approval as rule
 from broadcaster.rules.lifecycle import Action
 from broadcaster.rules.order import order_to_json
 from broadcaster.rules.wire import cut
-from broadcaster.store.audit import Auditor
+from broadcaster.store.audit import Auditor, fingerprint
 from broadcaster.store.campaigns import (
     Campaign,
     Lane,
@@ -37,6 +37,7 @@ from broadcaster.store.campaigns import (
     lanes,
 )
 from broadcaster.store.engine import Store, append
+from broadcaster.store.refusals import Refusal, record_refusals
 from broadcaster.store.schema import installation, message, tally
 from broadcaster.store.times import to_ms
 from broadcaster.store.vault import Vault
@@ -148,9 +149,8 @@ class Field:
         self.refused: set[bytes] = set()
         self.link = ScriptedLink(self.card.window, self.clock)
         with store.write() as connection:
-            connection.execute(
-                insert(installation).values(id=1, environment="rehearsal", created_ms=0, vault_fingerprint=vault.fingerprint, epoch=1)
-            )
+            names = {"vault_fingerprint": vault.fingerprint, "audit_fingerprint": fingerprint(audit_key)}
+            connection.execute(insert(installation).values(id=1, environment="rehearsal", created_ms=0, epoch=1, **names))
 
     def warn(self, messages: int, *, text_of_body: str = "CANH BAO", signed: bool = True, card: Any = None, **order: Any) -> Lane:
         """Make the campaign to `messages` people; `card` and further fields change card and order."""
@@ -201,6 +201,11 @@ class Field:
         with self.store.write() as connection:
             result = connection.execute(text(statement), values)
             return result.all() if result.returns_rows else None
+
+    def refuse(self, position: int) -> None:
+        """Let somebody have refused long ago."""
+        with self.store.write() as connection:
+            record_refusals(connection, [Refusal(self.token(position), True, "file", "", 0)])
 
     def gate(self) -> Gate:
         return Gate(lambda: self.people, self.auditor, self.vault, Environment.REHEARSAL, epoch=1)

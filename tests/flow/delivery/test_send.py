@@ -9,6 +9,7 @@ from collections import Counter
 from itertools import pairwise
 
 import pytest
+from structlog.testing import capture_logs
 
 from broadcaster.errors import StoreError
 from broadcaster.lang import Said
@@ -121,6 +122,22 @@ def test_a_throttled_part_goes_first_again_and_is_no_try(field):
     settled(field, State.ACCEPTED)
 
 
+def test_a_pause_is_logged_once(field):
+    field.warn(8, card={"window": 4})
+
+    async def scene(stage):
+        await stage.answer(THROTTLED, THROTTLED)
+        await stage.answer(THROTTLED, THROTTLED)
+        await stage.wait_s(1.0)
+        await stage.answer(THROTTLED, THROTTLED, THROTTLED, THROTTLED)
+        await stage.wait_s(1.0)
+        await stage.answer_everything()
+
+    with capture_logs() as lines:
+        field.play(scene)
+    assert [line["carrier"] for line in lines if line["event"] == "throttled"] == ["viettel", "viettel"]
+
+
 def test_throttled_messages_keep_their_order(field):
     field.warn(8)
 
@@ -231,7 +248,7 @@ def test_a_refusal_between_lease_and_first_part_is_obeyed(field):
 
 def test_a_refusal_in_the_database_is_obeyed_at_the_lease(field):
     field.warn(8)
-    field.sql("INSERT INTO opt_out (token, since_ms) VALUES (:token, 0)", token=field.token(2))
+    field.refuse(2)
     field.play(lambda stage: stage.answer_everything())
     assert field.states()[2] is State.SUPPRESSED
     finish(field)
@@ -240,7 +257,7 @@ def test_a_refusal_in_the_database_is_obeyed_at_the_lease(field):
 
 def test_an_order_that_overrides_refusals_reaches_those_who_refused(field):
     field.warn(8, override_refusals=True)
-    field.sql("INSERT INTO opt_out (token, since_ms) VALUES (:token, 0)", token=field.token(2))
+    field.refuse(2)
     field.refused.add(field.token(7))
     field.play(lambda stage: stage.answer_everything())
     settled(field, State.ACCEPTED)
@@ -264,7 +281,7 @@ def test_a_message_half_sent_is_finished_later_though_its_subscriber_refuses_mea
     async def scene(stage):
         await stage.answer(0, QUEUE_FULL, 0)
         field.refused.add(field.token(1))
-        field.sql("INSERT INTO opt_out (token, since_ms) VALUES (:token, 0)", token=field.token(1))
+        field.refuse(1)
         await stage.wait_s(2.1)
         await stage.answer_everything()
 
@@ -300,7 +317,7 @@ def test_a_suppressed_message_that_was_given_back_before_does_not_wait_for_ever(
         await stage.answer_everything()
         assert field.states()[6] is State.RETRY
         field.refused.add(field.token(6))
-        field.sql("INSERT INTO opt_out (token, since_ms) VALUES (:token, 0)", token=field.token(6))
+        field.refuse(6)
         stage.sender.assign(field.job())
         await stage.calm()
         await stage.answer_everything()

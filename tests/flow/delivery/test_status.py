@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from datetime import time
 
+import pytest
+
 from broadcaster.flow.status import status
 from broadcaster.model import CampaignState, DailyWindow
+from broadcaster.store.engine import service_lock
 from broadcaster.store.links import LinkRow, put_links
 from broadcaster.store.times import to_ms
 
@@ -18,6 +21,13 @@ def put_link(field, state: str, reason: str = "", *, age_ms: int = 0) -> None:
     seen_ms = to_ms(field.clock.now()) - age_ms
     with field.store.write() as connection:
         put_links(connection, [LinkRow("viettel", state, reason, seen_ms, seen_ms, 12.5, 3)])
+
+
+@pytest.fixture
+def _service(field):
+    """A service that holds its lock."""
+    with service_lock(field.store.path):
+        yield
 
 
 def test_every_message_is_in_one_place(field):
@@ -37,6 +47,7 @@ def test_every_message_is_in_one_place(field):
     assert found.sent + found.suppressed + found.closed + found.left + found.excluded == found.messages
 
 
+@pytest.mark.usefixtures("_service")
 def test_a_link_that_was_not_heard_of_lately_is_down(field):
     field.warn(3)
     assert look(field).carriers[0].link == "down"
@@ -45,9 +56,32 @@ def test_a_link_that_was_not_heard_of_lately_is_down(field):
     assert (found.link, found.reason, found.rate_tps) == ("refused", "RINVPASWD", 12.5)
     put_link(field, "bound", age_ms=6_000)
     (found,) = look(field).carriers
-    assert (found.link, found.reason, found.rate_tps) == ("down", "", 0.0)
+    assert (found.link, found.reason, found.rate_tps) == ("down", "", None)
 
 
+def test_without_a_service_nothing_is_told_as_of_now(field):
+    field.warn(3)
+    put_link(field, "bound")
+    with service_lock(field.store.path):
+        seen = look(field)
+        assert seen.service_running
+        assert (seen.carriers[0].link, seen.carriers[0].rate_tps) == ("bound", 12.5)
+        assert seen.carriers[0].finish_ms is not None
+    dead = look(field)
+    assert not dead.service_running
+    assert (dead.carriers[0].link, dead.carriers[0].rate_tps, dead.carriers[0].finish_ms) == ("down", None, None)
+
+
+@pytest.mark.usefixtures("_service")
+def test_a_paused_campaign_has_neither_rate_nor_end(field):
+    field.warn(3)
+    put_link(field, "bound")
+    field.sql("UPDATE campaign SET state = 'paused'")
+    (found,) = look(field).carriers
+    assert (found.link, found.left, found.rate_tps, found.finish_ms) == ("bound", 3, None, None)
+
+
+@pytest.mark.usefixtures("_service")
 def test_the_end_is_predicted_from_the_lower_of_both_limits(field):
     field.warn(980, card={"tps": 500}, max_tps={"viettel": 10})
     (found,) = look(field).carriers
@@ -55,6 +89,7 @@ def test_the_end_is_predicted_from_the_lower_of_both_limits(field):
     assert found.finish_ms == to_ms(field.clock.now()) + 100_000
 
 
+@pytest.mark.usefixtures("_service")
 def test_the_end_is_predicted_inside_the_window(field):
     field.warn(980, card={"tps": 1}, window=DailyWindow(time(8), time(10, 1)))
     (found,) = look(field).carriers

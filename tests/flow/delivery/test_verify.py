@@ -144,7 +144,7 @@ def receipt_of(number, smsc_id):
 def test_the_untouched_campaign_passes(field, carrier):
     checks = field.verify(carrier.ledgers())
     assert {check.id: [detail.en for detail in check.details] for check in checks} == {
-        name: [] for name in ("I1", "I2", "I3", "I5", "I6", "I7", "I8", "I9", "I10", "I15")
+        name: [] for name in ("I1", "I2", "I3", "I5", "I6", "I7", "I8", "I9", "I10", "I11", "I15")
     }
     states = field.states()
     assert (states[1], states[2], states[3], states[9], states[10]) == (
@@ -221,9 +221,21 @@ DATABASE = {
     "too much at once": ("I9", "UPDATE submission SET sent_ns = (SELECT min(sent_ns) FROM submission)"),
     "before the start": ("I10", "UPDATE submission SET sent_ns = sent_ns - 3600000000000 WHERE message_id = :id"),
     "after the deadline": ("I10", "UPDATE submission SET sent_ns = sent_ns + 200000000000000 WHERE message_id = :id"),
+    "all receipts gone": ("I11", "DELETE FROM receipt"),
+    "one receipt gone": ("I11", "DELETE FROM receipt WHERE smsc_id = 'id1'"),
+    "a receipt of another state": ("I11", "UPDATE receipt SET state = 42 WHERE smsc_id = 'id1'"),
+    "a receipt of another carrier": ("I11", "UPDATE receipt SET carrier = 'gmobile' WHERE smsc_id = 'id1'"),
+    "the log of refusals gone": ("I11", "DELETE FROM refusal"),
+    "a refusal turned round in the log": ("I11", "UPDATE refusal SET refuses = false"),
+    "a refusal out of force": ("I11", "DELETE FROM opt_out"),
+    "a refusal's reply gone": ("I11", "DELETE FROM reply WHERE kind = 'refuse'"),
     "an audit entry altered": ("I15", 'UPDATE audit SET detail_json = \'{"by":"x"}\' WHERE seq = 1'),
     "an audit entry gone": ("I15", "DELETE FROM audit WHERE seq = 2"),
-    "the last audit entry gone": ("I15", "DELETE FROM audit WHERE seq = (SELECT max(seq) FROM audit)"),
+    "the last audit entries gone": ("I15", "DELETE FROM audit WHERE seq >= (SELECT max(seq) - 1 FROM audit)"),
+    "the last audit entry gone, not of this campaign": (
+        "I15",
+        "DELETE FROM audit WHERE action = 'service-stop'",
+    ),
     "a state that nobody gave it": ("I15", "UPDATE campaign SET state = 'cancelled'"),
 }
 
@@ -231,6 +243,8 @@ DATABASE = {
 @pytest.mark.parametrize("what", DATABASE)
 def test_a_changed_record_is_found(field, carrier, what):
     expected, *statements = DATABASE[what]
+    with field.store.write() as connection:
+        field.auditor.record(connection, "service-stop", "service")
     for statement in statements:
         field.sql(statement, **(first(field) if ":id" in statement else {}))
     assert expected in field.failing()
@@ -243,6 +257,7 @@ def test_a_refusal_within_the_grace_is_no_fault(field, carrier):
         "WHERE m.id = :id GROUP BY m.token",
         id=field.lane.first_id,
     )
+    field.sql("INSERT INTO refusal SELECT NULL, token, true, 'file', '', since_ms FROM opt_out")
     assert field.failing() == set()
 
 
@@ -292,6 +307,7 @@ LEDGER = {
     ),
     "a reply never acknowledged": ("never acknowledged", lambda carrier: carrier.reply(1, 84_961_000_009, "TC", acked=False)),
     "a refusal that we lost": ("not in force", lambda carrier: carrier.reply(1, 84_961_000_009, "TC")),
+    "a reply that we lost": ("we do not keep", lambda carrier: carrier.reply(1, 84_961_000_009, "cam on")),
     "sent long after a refusal": (
         "had texted a refusal",
         lambda carrier: carrier.lines.insert(0, {"t": 1, "e": "mo", "dst": "84961000000", "text": "TC", "acked": True}),
@@ -311,6 +327,10 @@ def test_a_ledger_that_says_otherwise_is_found(field, carrier, what):
 def test_a_refusal_withdrawn_later_need_not_be_in_force(field, carrier):
     carrier.reply(1, 84_961_000_009, "TC")
     carrier.reply(2, 84_961_000_009, "DK")
+    field.sql(
+        "INSERT INTO reply SELECT NULL, carrier, token, 'other', '', at_ms FROM reply UNION ALL "
+        "SELECT NULL, carrier, token, 'other', '', at_ms FROM reply"
+    )
     assert field.failing(carrier.ledgers()) == set()
 
 

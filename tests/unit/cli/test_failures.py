@@ -1,6 +1,8 @@
 """A failure is one sentence, a hint, every problem, and the exit code of its class."""
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import click
@@ -84,6 +86,20 @@ def test_an_unexpected_fault_shows_neither_values_nor_trace(cli, monkeypatch: py
     assert "bí mật" not in said.err
     assert "Traceback" not in said.err
     assert "--debug" in said.err
+
+
+@pytest.mark.parametrize(
+    ("code", "told"), [(errno.EACCES, "không có quyền"), (errno.EROFS, "chỉ đọc"), (errno.ENOSPC, "hết chỗ"), (errno.EMLINK, "links")]
+)
+def test_what_the_file_system_refuses_is_one_sentence_with_its_place(
+    cli, monkeypatch: pytest.MonkeyPatch, code: int, told: str
+) -> None:
+    _fails_with(monkeypatch, OSError(code, os.strerror(code), "reports/thu.html"))
+    said = cli("area", "list")
+    assert said.code == 1
+    assert "reports/thu.html: " in said.err
+    assert told in said.err
+    assert "không ngờ tới" not in said.err
 
 
 @pytest.mark.parametrize("by_environment", [True, False])

@@ -20,3 +20,12 @@ from broadcaster.__main__ import language
 )
 def test_language_comes_from_flag_then_environment(arguments: list[str], environment: dict[str, str], expected: str) -> None:
     assert language(arguments, environment) == expected
+
+
+def test_a_language_that_does_not_exist_is_a_usage_error(cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BROADCASTER_LANG", "fr")
+    said = cli("area", "list")
+    assert (said.code, said.out) == (2, "")
+    assert "BROADCASTER_LANG" in said.err
+    monkeypatch.setenv("BROADCASTER_LANG", "en")
+    assert cli("area", "list").code == 0

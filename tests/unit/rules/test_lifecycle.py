@@ -65,7 +65,7 @@ def test_a_refusal_says_what_it_is_now_and_what_is_possible() -> None:
     assert caught.value.message == Said(
         vi="Không thể bắt đầu gửi: chiến dịch đã trình.", en="Cannot start: the campaign is submitted."
     )
-    assert caught.value.hint == Said(vi="Có thể: phê duyệt, hủy, cho quá hạn.", en="Possible: approve, cancel, expire.")
+    assert caught.value.hint == Said(vi="Có thể: phê duyệt, hủy.", en="Possible: approve, cancel.")
 
 
 def test_nothing_leaves_an_end_state() -> None:

@@ -6,7 +6,7 @@ from phonenumbers import carrier as phonenumbers_carrier
 
 from broadcaster.files.prefixes import read_plan
 from broadcaster.model import CarrierCode, DropReason, Msisdn
-from broadcaster.rules.numbers import NumberPlan, Prefix, mask
+from broadcaster.rules.numbers import NumberPlan, Prefix, holds_number, mask
 
 PLAN = read_plan()
 
@@ -154,3 +154,36 @@ def test_a_longer_prefix_covers_only_its_own_block() -> None:
 
 def test_mask_shows_four_and_three_digits() -> None:
     assert mask(84901234123) == "8490****123"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "099 300 0001",
+        "số 0993000001",
+        "84.993.000.001",
+        "+84 (0) 993-000-001",
+        "099 - 300 - 0001",
+        "gọi 993000001.",
+        "0993\u2013000\u2013001",
+    ],
+)
+def test_a_number_in_free_text_is_found(text: str) -> None:
+    assert holds_number(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "12/CT-UBND",
+        "12/06/2019",
+        "Công văn 12/CV-SKHCN ngày 05-01-2026",
+        "Đơn số 7 05.01.2026 14:30",
+        "từ 05-01-2026 - 06-01-2026",
+        "2026-01-05 2026-01-06",
+        "12345678",
+        "",
+    ],
+)
+def test_documents_and_dates_are_no_numbers(text: str) -> None:
+    assert not holds_number(text)

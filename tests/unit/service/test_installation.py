@@ -35,12 +35,13 @@ def test_it_is_made_whole_private_and_only_once(folder):
         initialise(folder, Environment.REHEARSAL, actor="test")
 
 
-def test_another_vault_key_is_refused(folder):
-    (folder / "vault.key").unlink()
-    write_key_file(folder / "vault.key")
+@pytest.mark.parametrize("key", ["vault.key", "audit.key"])
+def test_another_installations_key_is_refused(folder, key):
+    (folder / key).unlink()
+    write_key_file(folder / key)
     with pytest.raises(ConfigurationError) as caught:
         opened(folder)
-    assert "vault.key" in caught.value.message.en
+    assert key in caught.value.message.en
 
 
 @pytest.mark.parametrize("key", ["vault.key", "audit.key"])

@@ -76,6 +76,8 @@ def upgrade() -> None:
         sa.Column("environment", sa.String(length=16), nullable=False),
         sa.Column("created_ms", sa.BigInteger(), nullable=False),
         sa.Column("vault_fingerprint", sa.String(length=64), nullable=False),
+        sa.Column("audit_fingerprint", sa.String(length=64), nullable=False),
+        sa.Column("audit_head", sa.String(length=64), nullable=False),
         sa.Column("epoch", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_installation")),
     )
