@@ -65,8 +65,8 @@ def common_options(*, hidden: bool = False) -> list[click.Parameter]:
             expose_value=False,
             hidden=hidden,
             help=say(
-                "Ngôn ngữ của hướng dẫn, thông báo và báo cáo; cũng đặt được bằng BROADCASTER_LANG. Mặc định: vi.",
-                "Language of help, messages and reports; BROADCASTER_LANG sets it too. Default: vi.",
+                "Ngôn ngữ của hướng dẫn, thông báo và báo cáo. Mặc định: vi.",
+                "Language of help, messages and reports. Default: vi.",
             ),
         ),
         click.Option(

@@ -37,6 +37,7 @@ def test_what_a_command_prints_can_be_captured(commands: Commands) -> None:
 
 def test_settings_of_the_caller_do_not_reach_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BROADCASTER_VAULT_KEY_FILE", str(tmp_path / "live.key"))
+    (tmp_path / "broadcaster.toml").touch()
     with Commands(Screen(1), tmp_path, tmp_path, "en") as fresh, pytest.raises(StepFailedError) as caught:
         fresh.run("roster", "list")
     assert "vault.key" in caught.value.tail
