@@ -25,6 +25,8 @@ from demo.generate import NETWORKS, cells_path, generate, roster_path
 
 ROOT = Path(__file__).parents[2]
 SEED = 12
+REPLACED = {"port", "tps", "window", "assumed", "response_id", "receipt_id"}
+"""Keys of the rehearsal cards that a bench sets itself: no limit, a wide window, ids as a simulator without a script spells them."""
 ORDER = """
 [campaign]
 title = "Đo tốc độ"
@@ -78,7 +80,7 @@ class Bench:
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode not in {0, 3}:
-            sys.exit(f"broadcaster {' '.join(words)}: exit {process.returncode}")
+            sys.exit(f"broadcaster {words[:3]}: exit {process.returncode}\n{text}")
         return Run(text, time.perf_counter() - began, usage.ru_maxrss / 1024)
 
     def _start(self, *words: str) -> subprocess.Popen[str]:
@@ -107,9 +109,12 @@ class Bench:
         self.command("init", str(self.home))
         for network in NETWORKS:
             card = (ROOT / "carriers" / "rehearsal" / f"{network.code}.toml").read_text()
-            lines = [line for line in card.splitlines() if line.split("=")[0].strip() not in {"port", "tps", "window", "assumed"}]
+            lines = [line for line in card.splitlines() if line.split("=")[0].strip() not in REPLACED]
             path = self.home / "carriers" / f"{network.code}.toml"
-            path.write_text("\n".join([*lines, 'tps = "unlimited"', "window = 500", "port = 1"]) + "\n")
+            path.write_text(
+                "\n".join([*lines, 'tps = "unlimited"', "window = 500", "port = 1", 'response_id = "dec"', 'receipt_id = "dec"'])
+                + "\n"
+            )
             faults = self.folder / f"faults-{network.code}.toml"
             faults.write_text("seed = 1\n[receipt]\ndelay_ms = [0, 200]\n")
             ledger = self.folder / f"{network.code}.jsonl"
