@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 
 from broadcaster.model import Area, CarrierCode
 from broadcaster.store.engine import append, execute_many
@@ -74,9 +74,3 @@ def add_unknown_cells(connection: Connection, carrier: CarrierCode, keys: Iterab
     )
     known = cell_ids(connection, carrier)
     return {key: known[key] for key in keys}
-
-
-def cells_per_area(connection: Connection) -> Mapping[str, int]:
-    """Return area code → number of cells placed there."""
-    rows = connection.execute(select(cell.c.area_code, func.count()).where(cell.c.area_code.is_not(None)).group_by(cell.c.area_code))
-    return {row[0]: row[1] for row in rows}
