@@ -52,6 +52,8 @@ class Lane(NamedTuple):
     excluded: int
     next_position: int
     halted: str | None
+    receipt_part: int = 0
+    """The one part for which the carrier sends a receipt; 0 when it sends one for each (docs/delivery.md F11)."""
 
     @property
     def first_id(self) -> int:
@@ -155,11 +157,21 @@ def roster_ids(connection: Connection, campaign_id: CampaignId) -> list[RosterId
     return [RosterId(item) for item in connection.execute(query).scalars()]
 
 
-def insert_lane(connection: Connection, campaign_id: CampaignId, carrier: CarrierCode, body: str, parts: int) -> int:
+def insert_lane(
+    connection: Connection, campaign_id: CampaignId, carrier: CarrierCode, body: str, parts: int, receipt_part: int = 0
+) -> int:
     """Open an empty lane and return its id."""
     result = connection.execute(
         insert(lane).values(
-            campaign_id=campaign_id, carrier=carrier, body=body, parts=parts, messages=0, excluded=0, next_position=1, halted=None
+            campaign_id=campaign_id,
+            carrier=carrier,
+            body=body,
+            parts=parts,
+            messages=0,
+            excluded=0,
+            next_position=1,
+            halted=None,
+            receipt_part=receipt_part,
         )
     )
     return int(result.inserted_primary_key[0])  # type: ignore[index]

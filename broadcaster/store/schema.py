@@ -68,6 +68,9 @@ installation = Table(
     Column("audit_fingerprint", String(64), nullable=False),
     Column("audit_head", String(64), nullable=False, default=GENESIS),
     Column("epoch", Integer, nullable=False),
+    Column("stopped_ms", BigInteger),
+    Column("stopped_reason", Text),
+    Column("receipts_folded", BigInteger, nullable=False, server_default=text("0")),
 )
 
 area = Table(
@@ -216,6 +219,7 @@ lane = Table(
     Column("excluded", BigInteger, nullable=False),
     Column("next_position", BigInteger, nullable=False),
     Column("halted", Text),
+    Column("receipt_part", SmallInteger, nullable=False, server_default=text("0")),
     UniqueConstraint("campaign_id", "carrier"),
 )
 
@@ -267,6 +271,9 @@ submission = Table(
     Column("receipt_ms", BigInteger),
     Column("receipt_error", String(16)),
     Column("reason", String(40)),
+    Column("resolved", String(16)),
+    Column("dup_risk", Boolean, nullable=False, server_default=text("false")),
+    Index("ix_submission_uncertain", "message_id", sqlite_where=text("state = 20"), postgresql_where=text("state = 20")),
     Index("ix_submission_smsc_id", "smsc_id", sqlite_where=text("smsc_id IS NOT NULL"), postgresql_where=text("smsc_id IS NOT NULL")),
     sqlite_with_rowid=False,
 )
@@ -281,6 +288,7 @@ receipt = Table(
     Column("stat", String(16), nullable=False),
     Column("state", SmallInteger),
     Column("error", String(16)),
+    Column("reference", Integer),
     Column("received_ms", BigInteger, nullable=False),
     Column("matched", Boolean),
     Index("ix_receipt_unmatched", "smsc_id", sqlite_where=text("NOT matched"), postgresql_where=text("NOT matched")),
@@ -307,6 +315,26 @@ link_state = Table(
     Column("seen_ms", BigInteger, nullable=False),
     Column("rate_tps", Float, nullable=False),
     Column("outstanding", Integer, nullable=False),
+)
+
+account = Table(
+    "account",
+    metadata,
+    Column("carrier", String(32), primary_key=True),
+    Column("paused", Boolean, nullable=False),
+    Column("tps", Integer),
+    Column("reason", Text, nullable=False),
+    Column("changed_by", String(80), nullable=False),
+    Column("changed_ms", BigInteger, nullable=False),
+)
+
+usage = Table(
+    "usage",
+    metadata,
+    Column("carrier", String(32), primary_key=True),
+    Column("day", String(10), primary_key=True),
+    Column("parts", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 audit = Table(

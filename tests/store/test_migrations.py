@@ -16,7 +16,7 @@ from broadcaster.store import schema
 from broadcaster.store.engine import Store, current_version, open_store
 from broadcaster.store.upgrade import config, upgrade
 
-WITHOUT_ROWID = {"subscriber", "opt_out", "submission", "tally"}
+WITHOUT_ROWID = {"subscriber", "opt_out", "submission", "tally", "usage"}
 
 
 def definitions(store: Store) -> dict[str, str]:

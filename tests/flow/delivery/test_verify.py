@@ -192,14 +192,14 @@ DATABASE = {
     "two accepted attempts": (
         "I3",
         (
-            "INSERT INTO submission SELECT message_id, part, 2, lease_id, carrier, 30, 0, 'x', sent_ns, answered_ms, NULL, NULL, NULL"
+            "INSERT INTO submission SELECT message_id, part, 2, lease_id, carrier, 30, 0, 'x', sent_ns, answered_ms, NULL, NULL, NULL, NULL, false"
             " FROM submission WHERE message_id = :id AND part = 1"
         ),
     ),
     "sent again while uncertain": (
         "I3",
         (
-            "INSERT INTO submission SELECT message_id, part, 2, lease_id, carrier, 30, 0, 'x', sent_ns, answered_ms, NULL, NULL, NULL"
+            "INSERT INTO submission SELECT message_id, part, 2, lease_id, carrier, 30, 0, 'x', sent_ns, answered_ms, NULL, NULL, NULL, NULL, false"
             " FROM submission WHERE state = 20"
         ),
     ),
@@ -273,7 +273,8 @@ def test_the_order_s_own_ceiling_is_checked(field, carrier):
 def test_another_campaign_of_the_account_counts_for_its_rate(field, carrier):
     field.sql(
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 25) INSERT INTO submission "
-        "SELECT (77 << 32) + i, 1, 1, 1, 'viettel', 30, 0, NULL, (SELECT min(sent_ns) FROM submission), 0, NULL, NULL, NULL FROM n"
+        "SELECT (77 << 32) + i, 1, 1, 1, 'viettel', 30, 0, NULL, (SELECT min(sent_ns) FROM submission), 0, NULL, NULL, NULL, "
+        "NULL, false FROM n"
     )
     assert field.failing() == {"I9"}
 

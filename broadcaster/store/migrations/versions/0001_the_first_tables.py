@@ -9,6 +9,16 @@ down_revision = None
 
 def upgrade() -> None:
     op.create_table(
+        "account",
+        sa.Column("carrier", sa.String(length=32), nullable=False),
+        sa.Column("paused", sa.Boolean(), nullable=False),
+        sa.Column("tps", sa.Integer(), nullable=True),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("changed_by", sa.String(length=80), nullable=False),
+        sa.Column("changed_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("carrier", name=op.f("pk_account")),
+    )
+    op.create_table(
         "area",
         sa.Column("code", sa.String(length=5), nullable=False),
         sa.Column("valid_from", sa.String(length=10), nullable=False),
@@ -79,6 +89,9 @@ def upgrade() -> None:
         sa.Column("audit_fingerprint", sa.String(length=64), nullable=False),
         sa.Column("audit_head", sa.String(length=64), nullable=False),
         sa.Column("epoch", sa.Integer(), nullable=False),
+        sa.Column("stopped_ms", sa.BigInteger(), nullable=True),
+        sa.Column("stopped_reason", sa.Text(), nullable=True),
+        sa.Column("receipts_folded", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_installation")),
     )
     op.create_table(
@@ -126,6 +139,7 @@ def upgrade() -> None:
         sa.Column("stat", sa.String(length=16), nullable=False),
         sa.Column("state", sa.SmallInteger(), nullable=True),
         sa.Column("error", sa.String(length=16), nullable=True),
+        sa.Column("reference", sa.Integer(), nullable=True),
         sa.Column("received_ms", sa.BigInteger(), nullable=False),
         sa.Column("matched", sa.Boolean(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_receipt")),
@@ -190,6 +204,8 @@ def upgrade() -> None:
         sa.Column("receipt_ms", sa.BigInteger(), nullable=True),
         sa.Column("receipt_error", sa.String(length=16), nullable=True),
         sa.Column("reason", sa.String(length=40), nullable=True),
+        sa.Column("resolved", sa.String(length=16), nullable=True),
+        sa.Column("dup_risk", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.PrimaryKeyConstraint("message_id", "part", "attempt", name=op.f("pk_submission")),
         sqlite_with_rowid=False,
     )
@@ -200,6 +216,22 @@ def upgrade() -> None:
         unique=False,
         sqlite_where=sa.text("smsc_id IS NOT NULL"),
         postgresql_where=sa.text("smsc_id IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_submission_uncertain",
+        "submission",
+        ["message_id"],
+        unique=False,
+        sqlite_where=sa.text("state = 20"),
+        postgresql_where=sa.text("state = 20"),
+    )
+    op.create_table(
+        "usage",
+        sa.Column("carrier", sa.String(length=32), nullable=False),
+        sa.Column("day", sa.String(length=10), nullable=False),
+        sa.Column("parts", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("carrier", "day", name=op.f("pk_usage")),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "approval",
@@ -230,6 +262,7 @@ def upgrade() -> None:
         sa.Column("excluded", sa.BigInteger(), nullable=False),
         sa.Column("next_position", sa.BigInteger(), nullable=False),
         sa.Column("halted", sa.Text(), nullable=True),
+        sa.Column("receipt_part", sa.SmallInteger(), server_default=sa.text("0"), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_lane")),
         sa.UniqueConstraint("campaign_id", "carrier", name=op.f("uq_lane_campaign_id_carrier")),
         sa.ForeignKeyConstraint(["campaign_id"], ["campaign.id"], name=op.f("fk_lane_campaign_id")),
