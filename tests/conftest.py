@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import pwd
 import shutil
+import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import settings
@@ -52,6 +57,9 @@ OFFICES = {
     "thanh-tra": Role.AUDITOR,
 }
 
+ON_BOTH = ("store",)
+"""Folders whose tests run on SQLite and on PostgreSQL."""
+
 settings.register_profile("steady", deadline=None)
 settings.load_profile("steady")
 
@@ -67,6 +75,78 @@ def now() -> dt.datetime:
     return NOW
 
 
+class PostgreSQL:
+    """A PostgreSQL server for one run of the tests: its own cluster, on a Unix socket only, without fsync."""
+
+    def __init__(self, programs: Path) -> None:
+        self._programs = programs
+        # A server refuses to run as root, and another user cannot reach pytest's own folders.
+        self._user = "postgres" if os.getuid() == 0 else None
+        self._folder = Path(tempfile.mkdtemp(prefix="broadcaster-pg-"))
+        if self._user:
+            os.chown(self._folder, pwd.getpwnam(self._user).pw_uid, -1)
+        self._databases = 0
+        self._run("initdb", "--username=test", "--auth=trust", "--encoding=UTF8", "--no-sync", "--pgdata", "data")
+        options = f"-c listen_addresses= -c unix_socket_directories={self._folder} -c fsync=off -c max_connections=200"
+        self._run("pg_ctl", "start", "--wait", "--silent", "--pgdata=data", f"--options={options}", "--log=log")
+        self.template = self.create()
+
+    def _run(self, program: str, *arguments: str) -> None:
+        command = [self._programs / program, *arguments]
+        environment = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
+        subprocess.run(command, cwd=self._folder, user=self._user, env=environment, check=True, capture_output=True)
+
+    def create(self, template: str = "template0") -> str:
+        """Copy a database and return the new one's name."""
+        self._databases += 1
+        name = f"test_{self._databases}"
+        with closing(psycopg.connect(host=str(self._folder), user="test", dbname="postgres", autocommit=True)) as connection:
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return name
+
+    def url(self, name: str) -> str:
+        return f"postgresql+psycopg://test@/{name}?host={self._folder}"
+
+    def stop(self) -> None:
+        self._run("pg_ctl", "stop", "--mode=immediate", "--silent", "--pgdata=data")
+        shutil.rmtree(self._folder)
+
+
+def postgres_programs() -> Path | None:
+    """Return the folder of the server's programs, None where there are none."""
+    found = shutil.which("pg_ctl")
+    folders = [Path(found).resolve().parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    return next((folder for folder in folders if (folder / "initdb").exists()), None)
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    programs = postgres_programs()
+    if programs is None:
+        assert "CI" not in os.environ, "PostgreSQL is not installed"
+        pytest.skip("PostgreSQL is not installed")
+    server = PostgreSQL(programs)
+    store = Store(server.url(server.template))
+    upgrade(store)
+    store.close()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def engine_name() -> str:
+    """The database the test runs on; tests of the store and of the flow run on both (see pytest_generate_tests)."""
+    return "sqlite"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run the tests of the store on SQLite and on PostgreSQL."""
+    folder = Path(metafunc.definition.path).relative_to(Path(__file__).parent).parts[0]
+    alone = metafunc.definition.get_closest_marker("sqlite_only")
+    if folder in ON_BOTH and "make_store" in metafunc.fixturenames and not alone:
+        metafunc.parametrize("engine_name", ["sqlite", "postgresql"])
+
+
 @pytest.fixture(scope="session")
 def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty database of the newest version, to be copied."""
@@ -78,11 +158,18 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def make_store(migrated: Path, tmp_path: Path) -> Iterator[Callable[..., Store]]:
+def make_store(migrated: Path, tmp_path: Path, engine_name: str, request: pytest.FixtureRequest) -> Iterator[Callable[..., Store]]:
     """Make an empty database under a name of its own; with the same name again, open it once more."""
     opened: list[Store] = []
+    databases: dict[str, str] = {}
 
     def make(name: str = "broadcaster", *, service: bool = False) -> Store:
+        if engine_name == "postgresql":
+            server: PostgreSQL = request.getfixturevalue("postgresql")
+            if name not in databases:
+                databases[name] = server.create(server.template)
+            opened.append(open_store(server.url(databases[name]), service=service))
+            return opened[-1]
         path = tmp_path / f"{name}.db"
         if not path.exists():
             shutil.copyfile(migrated, path)

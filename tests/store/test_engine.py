@@ -19,6 +19,8 @@ from broadcaster.store import engine
 from broadcaster.store.engine import Store, append, execute_many, open_store, service_lock, service_running, sound_sqlite
 from broadcaster.store.schema import opt_out
 
+pytestmark = pytest.mark.sqlite_only
+
 HOLD = """
 import fcntl, os, sys
 descriptor = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT, 0o600)

@@ -16,6 +16,8 @@ from broadcaster.store import schema
 from broadcaster.store.engine import Store, current_version, open_store
 from broadcaster.store.upgrade import config, upgrade
 
+pytestmark = pytest.mark.sqlite_only
+
 WITHOUT_ROWID = {"subscriber", "opt_out", "submission", "tally", "usage"}
 
 

@@ -20,6 +20,8 @@ from broadcaster.store.engine import Store
 from broadcaster.store.messages import Outcome
 from broadcaster.store.receipts import Received
 
+pytestmark = pytest.mark.sqlite_only
+
 SMALL = {"scratch", "folded", "hit", "target", "slice", "h", "best", "worst", "picked", "candidate", "CONSTANT"}
 BIG = {"message", "submission", "receipt", "subscriber", "opt_out", "cell", "m", "s", "r", "o", "c", "refusal"}
 

@@ -141,6 +141,7 @@ def test_a_faulty_piece_fails_alone(make_store: Callable[..., Store]) -> None:
     assert stored(store) == [1, 2, 3]
 
 
+@pytest.mark.sqlite_only
 def test_a_locked_database_is_told_and_survived(make_store: Callable[..., Store], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "BUSY_TIMEOUT_MS", 1)
     service, other = make_store(service=True), make_store()
