@@ -12,8 +12,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -47,6 +48,8 @@ REPOSITORY = Path(__file__).parents[2]
 HEADS = {"viettel": "8496", "vinaphone": "8491", "mobifone": "8490", "vietnamobile": "8492", "gmobile": "84993"}
 MNC = {"viettel": "04", "vinaphone": "02", "mobifone": "01", "vietnamobile": "05", "gmobile": "07"}
 COMMUNES = ("21025", "21040", "21548")
+NO_MORE: Mapping[str, str] = MappingProxyType({})
+LAUNCHER = (sys.executable, "-m", "broadcaster")
 PATIENCE_S = 60.0
 PASSWORD = "Mk-thu-9"
 
@@ -126,10 +129,12 @@ class Rig:
         act(here.store, here.auditor, self.order.name, reason="thử", now=dt.datetime.now(dt.UTC))
         return time.time_ns()
 
-    def _start(self, command: list[str], **streams: object) -> subprocess.Popen[str]:
-        environment = {**os.environ, "BROADCASTER_CONFIG": str(self.folder / CONFIG_FILE)}
-        words = [sys.executable, "-m", "broadcaster", *command]
-        process = subprocess.Popen(words, text=True, env=environment, **streams)  # type: ignore[call-overload]
+    def _start(
+        self, command: list[str], launcher: Sequence[str] = LAUNCHER, environment: Mapping[str, str] = NO_MORE, **streams: object
+    ) -> subprocess.Popen[str]:
+        whole = {**os.environ, "BROADCASTER_CONFIG": str(self.folder / CONFIG_FILE), **environment}
+        words = [*launcher, *command]
+        process = subprocess.Popen(words, text=True, env=whole, **streams)  # type: ignore[call-overload]
         self._processes.append(process)
         return process  # type: ignore[no-any-return]
 
@@ -220,10 +225,16 @@ class Rig:
             now=now,
         )
 
-    def serve(self, *options: str) -> subprocess.Popen[str]:
-        """Start the service."""
+    def serve(self, *options: str, **environment: str) -> subprocess.Popen[str]:
+        """Start the service, with more variables in its environment if wanted."""
         with self.service_log.open("a") as log:
-            return self._start(["service", "run", *options], stdout=log, stderr=log)
+            return self._start(["service", "run", *options], environment=environment, stdout=log, stderr=log)
+
+    def serve_until(self, point: str, nth: int) -> subprocess.Popen[str]:
+        """Start a service that dies when it reaches a point of tests/integration/failpoints.py for the n-th time."""
+        with self.service_log.open("a") as log:
+            launcher = [sys.executable, str(Path(__file__).with_name("failpoints.py")), point, str(nth)]
+            return self._start(["service", "run"], launcher=launcher, stdout=log, stderr=log)
 
     def wait_for(self, happened: Callable[[], bool], process: subprocess.Popen[str] | None = None) -> None:
         """Wait until something is so; fail with the service's last words when it does not come about."""

@@ -143,6 +143,9 @@ def test_a_good_connection_is_accepted_with_a_report_and_a_card(desk, carrier):
         "ids": True,
         "receipt-form": True,
         "tps": None,
+        "reference": True,
+        "receipt-scope": True,
+        "cancel": True,
     }
     assert tomllib.loads(document["card"])["test_numbers"] == []
     assert (document["ids"]["certain"], document["response_ms"]["parts"], document["texts"][0]["number"]) == (True, 16, "8496****001")
@@ -164,7 +167,7 @@ def test_a_carrier_that_cannot_be_reached_ends_with_12_and_its_cause(desk):
     desk.change('host = "127.0.0.1"', 'host = "smpp.khong-co.invalid"')
     code, out, err = desk(*CHECK, *YES, "--json")
     assert code == 12
-    assert json.loads(out)["failure"]["stage"] == "connect"
+    assert (json.loads(out)["failure"]["stage"], json.loads(out)["failure"]["cause"]) == ("connect", "name-unknown")
     assert "không tìm thấy máy chủ smpp.khong-co.invalid (DNS)" in json.loads(err)["message"]
     assert desk(*CHECK, *YES)[0] == 12, "what never went out does not count against the day's cap"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 
@@ -84,33 +83,6 @@ def test_a_long_text_arrives_whole_through_a_stop_and_a_start(make_rig):
     assert len(parts) == 120
     assert all([part for part, _ in found] == [1, 2, 3] for found in parts.values())
     assert len({ref for found in parts.values() for _, ref in found}) == 1
-
-
-def test_killed_again_and_again_nobody_is_lost_and_nobody_gets_it_twice(make_rig):
-    kills, subscribers, window = 6, 700, 20
-    seed = random.SystemRandom().randrange(10**6)
-    print("seed", seed)
-    chance = random.Random(seed)
-    rig = make_rig({"viettel": QUIET, "mobifone": CROSS}, subscribers, tps=400, window=window)
-    for _ in range(kills):
-        before = rig.taken()
-        service = rig.serve()
-        rig.wait_for(lambda before=before: rig.taken() > before, service)
-        wait_s(chance.uniform(0, 0.35))
-        service.kill()
-        service.wait()
-    service = rig.serve()
-    rig.wait_for(lambda: rig.state() == "finished", service)
-    rig.wait_for(lambda: rig.count(State.ACCEPTED) == 0, service)
-    assert rig.stop(service) == 0
-    checks = rig.verify()
-    assert failures(checks) == []
-    most_uncertain = kills * len(rig.ledgers) * 2 * window + window  # and one broken connection
-    assert 0 < uncertain_of(checks) <= most_uncertain
-    received = [row.dst for row in rig.submits() if row.status == 0]
-    assert len(received) == len(set(received))
-    assert len(received) >= subscribers * 2 - most_uncertain
-    assert rig.count(State.DELIVERED) + rig.count(State.UNCERTAIN) == subscribers * 2
 
 
 def test_a_pause_and_a_cancellation_from_another_process_take_effect_within_a_second(make_rig):
