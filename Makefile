@@ -9,9 +9,12 @@ RATE ?=
 LANG_UI ?= vi
 STATE ?= demo-state
 FUZZ_SECONDS ?= 60
+SEEDS ?= 1000
+SOAK_SECONDS ?= 86400
+SOAK_FIRST ?= 1000000
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test coverage prove fuzz check format interop bench lock clean
+.PHONY: help install demo test coverage prove soak fuzz check format interop bench lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,8 +45,13 @@ coverage: $(STAMP) ## the tests of the SMPP package, which must run through ever
 	$(BIN)/coverage run --branch --source=broadcaster/smpp --data-file=$(VENV)/.coverage -m pytest -q -p no:xdist tests/unit/smpp
 	$(BIN)/coverage report --data-file=$(VENV)/.coverage --show-missing --skip-covered --fail-under=100
 
-prove: $(STAMP) ## what `make test` takes a dose of, in full: malformed PDUs, receipt histories, generated PDUs
+prove: $(STAMP) ## what `make test` takes a dose of, in full: malformed PDUs, receipt histories, generated PDUs, SEEDS simulations
 	BROADCASTER_PROVE=1 $(BIN)/python -m pytest -n auto tests/fuzz
+	$(BIN)/python tests/sim/replay.py --count $(SEEDS) --least 20
+	$(BIN)/python tests/sim/replay.py --mutants
+
+soak: $(STAMP) ## simulations for SOAK_SECONDS, from seed SOAK_FIRST on
+	$(BIN)/python tests/sim/replay.py --first $(SOAK_FIRST) --seconds $(SOAK_SECONDS)
 
 fuzz: $(STAMP) ## let a coverage-guided fuzzer at the parsers for FUZZ_SECONDS; its corpus stays in .venv/fuzz
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-fuzz.lock
@@ -55,6 +63,7 @@ interop: $(STAMP) ## our SMPP link against foreign ones: smpp34, smpplib, aiosmp
 
 bench: $(STAMP) ## measurements, as ratios in one run
 	PYTHONPATH=. $(BIN)/python tests/bench/campaign.py
+	$(BIN)/python tests/bench/pipeline.py 100000 1000000
 	$(BIN)/python tests/bench/link.py
 	$(BIN)/python tests/bench/simulator.py
 

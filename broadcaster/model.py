@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from pathlib import Path
-from typing import NewType
+from typing import Literal, NewType
 
 Msisdn = NewType("Msisdn", int)
 """A Vietnamese mobile number in international form without plus, as an integer: 84912345678."""
@@ -180,6 +180,8 @@ class Audience:
     roster_max_age_h: int
     """Each carrier's newest complete roster is taken, and must not be older than this at the start."""
     max_recipients: int
+    remainder_of: str | None = None
+    """Name of an earlier campaign: then only those of its recipients whom it definitely did not reach, and its rosters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +274,7 @@ class CarrierCard:
     destination_ton: int
     destination_npi: int
     long_text: str
-    """``udh8`` or ``udh16``: how parts of a long text are tied together."""
+    """How a long text travels: in parts tied together by ``udh8``, ``udh16`` or ``sar`` (TLVs), or whole in ``payload``."""
     ids: IdRule
     receipt_means: str
     """``handset``, ``smsc``, ``none`` or ``unknown``: what a receipt of this carrier proves."""
@@ -290,6 +292,44 @@ class CarrierCard:
     """Phones of our own, registered with the carrier: the only ones `carrier check` may text."""
     tls_ca: Path | None = None
     """Certificates (PEM) of the only authorities to be trusted for this carrier; None trusts the system's."""
+    alternates: tuple[Endpoint, ...] = ()
+    """Further hosts of the same account, tried in turn when `endpoint` fails."""
+    binds: int = 1
+    """How many connections the account may hold at once; receipts may come on any of them (F04)."""
+    gsm_data_coding: int = 0x00
+    ucs2_data_coding: int = 0x08
+    gsm_alphabet: Literal["gsm", "latin1", "ascii"] = "gsm"
+    """``gsm``, ``latin1`` or ``ascii``: in what the SMSC reads octets under `gsm_data_coding` (F62)."""
+    validity_form: Literal["relative", "absolute", "none"] = "relative"
+    """``relative``, ``absolute`` or ``none``: how the period of validity is written (SMPP 3.4, 7.1.1)."""
+    smsc_utc_offset_min: int = 420
+    """The SMSC's own time, for absolute forms."""
+    hourly_tps: tuple[tuple[DailyWindow, int], ...] = ()
+    """Lower rates that hold at certain hours; the lowest of those that apply counts."""
+    closed: tuple[DailyWindow, ...] = ()
+    """Hours in which the carrier takes nothing."""
+    maintenance: tuple[tuple[dt.datetime, dt.datetime], ...] = ()
+    """Announced interruptions, UTC, [from, until)."""
+    parts_per_day: int | None = None
+    parts_per_month: int | None = None
+    """Quotas in parts, by days and months of Vietnam's time; None is no quota."""
+    receipt_scope: Literal["all", "first", "last"] = "all"
+    """``all``, ``first`` or ``last``: for which part of a long text a receipt is asked for (F11)."""
+    user_message_reference: bool = False
+    """The SMSC takes user_message_reference and repeats it in receipts (SMPP 3.4, 5.3.2.17)."""
+    cancels: bool = False
+    """The SMSC knows cancel_sm (SMPP 3.4, 4.9)."""
+    refused_first_percent: int = 50
+    """One refusal code on this share of the first 20 answers stops the carrier (F53, F55)."""
+    refused_recent_percent: int = 20
+    """One refusal code on this share of the last 1,000 answers stops the carrier (F53, F55)."""
+    queue_full_percent: int = 10
+    """RMSGQFUL on more than this share of the last 100 answers is throttling (F51)."""
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """Return every host of the account, the preferred one first."""
+        return (self.endpoint, *self.alternates)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from broadcaster.cli import campaign_remainder, campaign_requeue, campaign_uncertain, opening, output
 from broadcaster.cli import campaign_words as words
-from broadcaster.cli import opening, output
 from broadcaster.cli.commands import Group, Moment, Pair, existing_file, reference_argument
 from broadcaster.cli.output import Column
 from broadcaster.errors import NotFoundError
@@ -335,6 +335,11 @@ _control(
     ),
     Said("đã hủy", "cancelled"),
 )
+
+
+commands.add_command(campaign_requeue.requeue)
+commands.add_command(campaign_uncertain.commands)
+commands.add_command(campaign_remainder.remainder)
 
 
 @commands.command(

@@ -55,7 +55,7 @@ def draft(installation: Installation, path: Path) -> Draft:
     now = opening.now()
     with output.progress(say("Đếm thuê bao", "Counting the audience")) as bar:
         audience = enlist.count(installation.store, order, now, bar)
-    return admit.draft(order, made, audience.rosters, audience.counts, cards, now)
+    return admit.draft(order, made, audience.rosters, audience.counts, cards, now, audience.earlier)
 
 
 class _Split:

@@ -9,13 +9,13 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Final
 
 from broadcaster.cli import opening, output
-from broadcaster.cli.campaign_words import banner, link_name, service_words
+from broadcaster.cli.campaign_words import banner, link_name, service_words, stop_words
 from broadcaster.cli.commands import invocation
 from broadcaster.cli.output import Column
 from broadcaster.flow.status import Progress, Status, status
 from broadcaster.lang import Said, say
 from broadcaster.model import CampaignState
-from broadcaster.rules.lifecycle import STATE_NAMES, possible
+from broadcaster.rules.lifecycle import ENDED, STATE_NAMES
 
 if TYPE_CHECKING:
     from broadcaster.service.installation import Installation
@@ -38,8 +38,8 @@ def exit_code(found: Status) -> int:
 
 
 def ended(found: Status) -> bool:
-    """Tell whether nothing more can be done to the campaign."""
-    return not possible(found.campaign.state)
+    """Tell whether nothing is sent any more."""
+    return found.campaign.state in ENDED
 
 
 def document(found: Status) -> dict[str, object]:
@@ -52,6 +52,7 @@ def document(found: Status) -> dict[str, object]:
         "environment": campaign.content["order"]["environment"],
         "state": campaign.state,
         "service_running": found.service_running,
+        "stopped": found.stop.reason if found.stop else None,
         "reason": campaign.reason,
         "recipients": campaign.recipients,
         "planned_at": output.moment_of_ms(campaign.planned_ms),
@@ -111,6 +112,8 @@ def _rate(tps: float | None) -> str:
 
 
 def _link(item: Progress) -> str:
+    if item.paused is not None:
+        return say(f"tạm ngừng: {item.paused}", f"paused: {item.paused}")
     if item.halted:
         return say(f"bị chặn: {item.halted}", f"halted: {item.halted}")
     return f"{link_name(item.link)}: {item.reason}" if item.reason else link_name(item.link)
@@ -126,6 +129,7 @@ def _headline(found: Status) -> str:
     state = STATE_NAMES[campaign.state]
     reason = f" ({campaign.reason})" if campaign.reason else ""
     first = service_words(running=False) + "\n" if _silent(found) else ""
+    first += stop_words(found.stop) + "\n" if found.stop else ""
     return f"{first}{campaign.name}: {state}{reason} · {banner(campaign.content['order']['environment'])}"
 
 
@@ -152,6 +156,7 @@ def one_line(found: Status) -> str:
     counts = " · ".join(f"{str(said).lower()} {output.number(totals[name])}" for name, said in _COUNTS.items())
     pace = f"{_rate(sum(rates) if rates else None)} {say('phần/s', 'parts/s')}"
     first = service_words(running=False) + " · " if _silent(found) else ""
+    first += stop_words(found.stop) + " · " if found.stop else ""
     return f"{first}{output.moment(opening.now())} · {STATE_NAMES[found.campaign.state]} · {counts} · {pace}"
 
 

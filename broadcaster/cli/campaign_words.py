@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from broadcaster.flow.verify import Check
     from broadcaster.rules.approval import Judgement, Requirement
     from broadcaster.store.campaigns import Campaign
+    from broadcaster.store.control import AccountOrder, Stop
 
 NAMED_COMMUNES: Final = 5
 
@@ -42,6 +43,19 @@ def service_words(running: bool) -> str:
         if running
         else say("Dịch vụ không chạy: không có gì được gửi.", "The service is not running: nothing is being sent.")
     )
+
+
+def stop_words(stop: Stop) -> str:
+    """Say that everything is stopped, since when and why."""
+    since = output.moment(output.moment_of_ms(stop.since_ms))
+    return say(f"ĐÃ DỪNG TOÀN BỘ từ {since}: {stop.reason}", f"EVERYTHING IS STOPPED since {since}: {stop.reason}")
+
+
+def account_words(order: AccountOrder) -> str:
+    """Say what a person ordered of one carrier's account."""
+    paused = say("tạm ngừng gửi", "paused") if order.paused else say("được gửi", "open")
+    pace = "" if order.tps is None else say(f", tối đa {order.tps} phần/giây", f", {order.tps} parts/s at most")
+    return f"{paused}{pace} ({order.reason})"
 
 
 def banner(environment: str) -> str:
@@ -87,7 +101,14 @@ def typed_recipients(found: Campaign, areas: Sequence[Area], starts_at: dt.datet
         say("Số thuê bao sẽ nhận tin: ", "Recipients: ") + output.number(found.recipients),
     ):
         output.tell(text)
-    question = say("Gõ lại số thuê bao để xác nhận", "Type the number of recipients to confirm")
+    return typed_number(
+        say("Gõ lại số thuê bao để xác nhận", "Type the number of recipients to confirm"),
+        Said("kịch bản thì dùng --yes --expect-recipients SỐ", "scripts use --yes --expect-recipients N"),
+    )
+
+
+def typed_number(question: str, for_scripts: Said) -> int:
+    """Return the number the operator types. Raises `RefusedError` when it is none."""
     try:
         text = click.prompt(question, type=str, err=True)
     except click.Abort:
@@ -96,8 +117,8 @@ def typed_recipients(found: Campaign, areas: Sequence[Area], starts_at: dt.datet
     digits = text.strip().replace(".", "").replace(",", "")
     if not (digits.isascii() and digits.isdigit()):
         raise RefusedError(
-            Said("Chưa xác nhận số thuê bao; chưa có gì thay đổi.", "The number was not confirmed; nothing has changed."),
-            Said("kịch bản thì dùng --yes --expect-recipients SỐ", "scripts use --yes --expect-recipients N"),
+            Said("Chưa xác nhận bằng một con số; chưa có gì thay đổi.", "The number was not confirmed; nothing has changed."),
+            for_scripts,
         )
     return int(digits)
 
@@ -125,6 +146,8 @@ def show_judgement(verdict: Judgement) -> None:
 
 def campaign_json(found: Campaign) -> dict[str, object]:
     """Return a campaign as plain JSON values."""
+    from broadcaster.store.campaigns import remainder_of
+
     return {
         "id": found.id,
         "name": found.name,
@@ -139,6 +162,7 @@ def campaign_json(found: Campaign) -> dict[str, object]:
         "started_at": output.moment_of_ms(found.started_ms),
         "finished_at": output.moment_of_ms(found.finished_ms),
         "reason": found.reason,
+        "remainder_of": remainder_of(found),
     }
 
 

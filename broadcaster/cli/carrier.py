@@ -7,11 +7,12 @@ import os
 import signal
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from broadcaster.cli import carrier_check, opening, output
+from broadcaster.cli import campaign_words as words
+from broadcaster.cli import carrier_check, carrier_show, opening, output
 from broadcaster.cli.commands import Group, existing_file
 from broadcaster.cli.output import Column
 from broadcaster.lang import say
@@ -20,11 +21,30 @@ if TYPE_CHECKING:
     from broadcaster.link.simulator import SimulatorTotals
     from broadcaster.link.temperament import Temperament
     from broadcaster.model import CarrierCard
+    from broadcaster.service.installation import Installation
+    from broadcaster.store.control import AccountOrder
 
 commands = Group(
     "carrier",
     help=say("Thẻ nhà mạng (tài khoản SMPP) và nhà mạng giả lập.", "The carriers' cards (SMPP accounts) and simulated carriers."),
 )
+
+
+MOST_RATE_DIGITS: Final = 6
+
+
+class Rate(click.ParamType[int]):
+    """Parts per second; ``contract`` becomes 0."""
+
+    name = "rate"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        text = str(value)
+        if text == "contract":
+            return 0
+        if not (text.isascii() and text.isdigit() and len(text) <= MOST_RATE_DIGITS and int(text)):
+            self.fail(say("cần một số nguyên từ 1 trở lên, hoặc contract", "a whole number from 1, or contract"), param, ctx)
+        return int(text)
 
 
 @commands.command(
@@ -65,6 +85,9 @@ def list_cards() -> None:
     output.answer([_document(card) for card in cards], lambda: output.table(columns, rows))
 
 
+commands.add_command(carrier_show.show)
+
+
 def _document(card: CarrierCard) -> dict[str, object]:
     return {
         "code": card.code,
@@ -82,6 +105,91 @@ def _document(card: CarrierCard) -> dict[str, object]:
         "receipt_means": card.receipt_means,
         "assumed": list(card.assumed),
     }
+
+
+_code = click.argument(
+    "code",
+    metavar=say("NHÀ_MẠNG", "CARRIER"),
+    help=say("Mã nhà mạng, xem bằng `carrier list`.", "The carrier's code, as `carrier list` shows it."),
+)
+_reason = click.option(
+    "--reason",
+    required=True,
+    metavar=say("LÝ_DO", "TEXT"),
+    help=say("Lý do, ghi vào nhật ký.", "Why; it goes into the audit chain."),
+)
+
+
+@commands.command(
+    "pause",
+    help=say(
+        "Tạm ngừng gửi qua một nhà mạng, đối với mọi chiến dịch; có hiệu lực trong vòng một giây và cả sau khi khởi động lại.",
+        "Send nothing more through one carrier, whatever the campaign; in force within a second, and after a restart as well.",
+    ),
+)
+@_code
+@_reason
+def pause(code: str, reason: str) -> None:
+    from broadcaster.flow import control
+
+    here, card = _account(code)
+    _tell_order(card, control.pause_carrier(here.store, here.auditor, card, reason=reason, now=opening.now()))
+
+
+@commands.command(
+    "resume",
+    help=say("Gửi tiếp qua một nhà mạng đang tạm ngừng.", "Go on through a paused carrier."),
+)
+@_code
+@_reason
+def resume(code: str, reason: str) -> None:
+    from broadcaster.flow import control
+
+    here, card = _account(code)
+    _tell_order(card, control.resume_carrier(here.store, here.auditor, card, reason=reason, now=opening.now()))
+
+
+@commands.command(
+    "rate",
+    help=say(
+        "Giới hạn tốc độ gửi qua một nhà mạng, tính chung mọi chiến dịch; chỉ được thấp hơn hoặc bằng tốc độ trong thẻ.",
+        "Limit the rate through one carrier over all campaigns; never above the card's.",
+    ),
+)
+@_code
+@click.argument(
+    "tps",
+    type=Rate(),
+    metavar=say("SỐ|contract", "N|contract"),
+    help=say(
+        "Số phần tin mỗi giây nhiều nhất; `contract` trở lại tốc độ hợp đồng.",
+        "The most parts a second; `contract` goes back to the contract's rate.",
+    ),
+)
+@_reason
+def rate(code: str, tps: int, reason: str) -> None:
+    from broadcaster.flow import control
+
+    here, card = _account(code)
+    _tell_order(card, control.set_rate(here.store, here.auditor, card, tps or None, reason=reason, now=opening.now()))
+
+
+def _account(code: str) -> tuple[Installation, CarrierCard]:
+    here = opening.installation()
+    return here, opening.find_card(here.cards(), code)
+
+
+def _tell_order(card: CarrierCard, order: AccountOrder) -> None:
+    document = {
+        "carrier": card.code,
+        "paused": order.paused,
+        "tps": order.tps,
+        "contract_tps": card.tps,
+        "reason": order.reason,
+        "changed_by": order.changed_by,
+        "changed_at": output.moment_of_ms(order.changed_ms),
+    }
+    output.answer(document, lambda: output.line(f"{card.code}: {words.account_words(order)}"))
 
 
 @commands.command(
@@ -141,7 +249,9 @@ def simulate(card: str, port: int | None, faults: Path | None, ledger: Path, tps
     import asyncio
 
     from broadcaster.link.temperament import Temperament, read_temperament
+    from broadcaster.service.memory import spare_collector
 
+    spare_collector()
     temperament = read_temperament(faults) if faults else Temperament()
     if tps is not None:
         temperament = replace(temperament, throttle_tps=tps, throttle_every_s=0.0, throttle_for_s=0.0)

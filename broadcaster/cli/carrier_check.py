@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import time
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -232,7 +233,7 @@ def _prepare(here: Installation, card: CarrierCard, *, with_tps: bool) -> tuple[
     texts = read_check_texts(settings.templates_folder, settings.environment)
     signed = read_standing(settings.people_file.with_name(STANDING_FILE))
     approval = judge_standing(signed, texts, settings.environment, here.people().values(), now)
-    errand = plan(card, approval.sender, texts, with_tps=with_tps)
+    errand = plan(card, approval.sender, texts, with_tps=with_tps, now=now)
     with here.store.read() as connection:
         require_room(connection, here.audit_key, approval, errand, now)
     return errand, approval
@@ -285,6 +286,7 @@ def _run(here: Installation, errand: Errand, approval: StandingApproval, *, with
     from broadcaster.flow.check import Trial
     from broadcaster.flow.check_gate import reserve
     from broadcaster.flow.check_report import judge
+    from broadcaster.store.usage import add
 
     began = opening.now()
     trial = Trial(
@@ -294,14 +296,16 @@ def _run(here: Installation, errand: Errand, approval: StandingApproval, *, with
         tell=lambda said: None if invocation().as_json else output.tell(str(said)),
     )
     report = judge(errand, asyncio.run(trial.run()), began, with_tps=with_tps)
+    accepted = sum(part.accepted for part in report.seen.parts)
     with here.store.write() as connection:
+        add(connection, errand.card.code, accepted * [time.time_ns()])
         here.auditor.record(
             connection,
             "carrier-check-result",
             errand.card.code,
             {
                 "sent_parts": len(report.seen.parts),
-                "accepted_parts": sum(part.accepted for part in report.seen.parts),
+                "accepted_parts": accepted,
                 "failure": report.seen.failure.stage if report.seen.failure else None,
                 "checks": {item.id: item.ok for item in report.findings},
             },

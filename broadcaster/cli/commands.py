@@ -181,6 +181,17 @@ class Pair(click.ParamType[tuple[str, str]]):
         return left, right
 
 
+class StatusCode(click.ParamType[int]):
+    """A command_status of SMPP, decimal or ``0x`` and hexadecimal."""
+
+    name = "status"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if not re.fullmatch(r"0[xX][0-9a-fA-F]{1,8}|[0-9]{1,9}", str(value)):
+            self.fail(say("cần một mã dạng 0x45 hoặc 69", "a code such as 0x45 or 69"), param, ctx)
+        return int(str(value), 16 if str(value)[:2].lower() == "0x" else 10)
+
+
 def existing_file() -> click.Path:
     """Return the type of an argument that names a file to be read."""
     return click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)

@@ -53,6 +53,7 @@ def check() -> None:
     started = _database(settings, found)
     _people(settings, found, needed=started)
     _keys(settings, found, needed=started)
+    _alarms(settings, found)
     if found.problems:
         raise InvalidFileError(found.problems)
     path = opening.config_path()
@@ -135,6 +136,17 @@ def _keys(settings: Settings, found: _Findings, *, needed: bool) -> None:
             found.attempt(what, path, lambda path=path: sound(path))  # type: ignore[misc]
         else:
             found.notes.append(_absent(path))
+
+
+def _alarms(settings: Settings, found: _Findings) -> None:
+    import shutil
+
+    command = settings.alarms.command
+    if command and shutil.which(command[0]) is None:
+        message = Said(f"không chạy được chương trình {command[0]}", f"the program {command[0]} cannot be run")
+        found.problems.append(Problem(str(opening.config_path()), message, key="alarms.command"))
+    if not command and not settings.alarms.webhook:
+        found.notes.append(Said("Báo động chỉ được ghi vào nhật ký.", "Alarms go to the log only."))
 
 
 def _absent(path: Path) -> Said:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Final
+
+import click
+
 from broadcaster.cli import opening, output
 from broadcaster.cli.commands import Group
-from broadcaster.errors import LockedError
+from broadcaster.errors import ConfigurationError, LockedError
 from broadcaster.lang import Said, say
+
+if TYPE_CHECKING:
+    from broadcaster.store.restore import Survey
 
 commands = Group("db", help=say("Cơ sở dữ liệu của hệ thống.", "The installation's database."))
 
@@ -39,3 +46,95 @@ def upgrade() -> None:
             output.line(say(f"Đã nâng cấp: {before} → {after}.", f"Upgraded: {before} → {after}."))
 
     output.answer({"before": before, "after": after}, show)
+
+
+@commands.command(
+    "adopt",
+    help=say(
+        "Nhận một cơ sở dữ liệu được khôi phục hoặc chép sang: mọi tin có thể đã gửi sau khi bản này được chép ra bị ghi là không rõ "
+        "kết quả, chiến dịch đang gửi bị tạm dừng, chiến dịch có thể đã chạy mà bản này không biết gửi cho ai bị đóng. Cũng là cách "
+        "xác nhận đồng hồ máy đã đúng. Dịch vụ phải dừng trước.",
+        "Take over a database that was restored or copied: every message that may have been sent since the copy was made becomes "
+        "uncertain, running campaigns are paused, and those that may have run to people it does not know are closed. It also "
+        "confirms that the machine's clock is right. The service must be stopped first.",
+    ),
+)
+@click.option(
+    "--nothing-sent",
+    is_flag=True,
+    help=say(
+        "Cam đoan không tin nào được gửi sau khi bản này được chép ra, ví dụ chuyển máy lúc dịch vụ đã dừng.",
+        "State that nothing was sent since the copy was made, such as when moving to another machine with the service stopped.",
+    ),
+)
+@click.option(
+    "--reason",
+    required=True,
+    metavar=say("LÝ_DO", "TEXT"),
+    help=say("Lý do, ghi vào nhật ký.", "Why; it goes into the audit chain."),
+)
+@click.option("--dry-run", is_flag=True, help=say("Chỉ cho biết sẽ thay đổi những gì.", "Only tell what would change."))
+def adopt(nothing_sent: bool, reason: str, dry_run: bool) -> None:
+    from broadcaster.store import restore
+    from broadcaster.store.engine import service_lock
+    from broadcaster.store.times import to_ms
+
+    installation = opening.installation()
+    store, database = installation.store, installation.store.path
+    if database is None:
+        raise ConfigurationError(Said("Chỉ dùng với SQLite.", "This is for SQLite only."))
+    if dry_run:
+        with store.read() as connection:
+            found = restore.survey(connection, database, nothing_sent=nothing_sent)
+    else:
+        with service_lock(database):
+            now_ms = to_ms(opening.now())
+            found = restore.adopt(store, installation.auditor, database, reason=reason, nothing_sent=nothing_sent, now_ms=now_ms)
+    output.answer(_adopted(found, dry_run=dry_run), lambda: _show_adopted(found, dry_run=dry_run))
+
+
+_DOUBTS: Final = {
+    "older": Said("cơ sở dữ liệu cũ hơn tệp mốc bên cạnh", "the database is older than the note beside it"),
+    "replaced": Said("tệp cơ sở dữ liệu đã được thay hoặc chép sang", "the database file was replaced or copied"),
+    "unmarked": Said("thiếu tệp mốc bên cạnh cơ sở dữ liệu", "the note beside the database is missing"),
+}
+
+
+def _adopted(found: Survey, *, dry_run: bool) -> dict[str, object]:
+    return {
+        "dry_run": dry_run,
+        "doubt": found.doubt,
+        "uncertain": found.uncertain,
+        "gaps": [{"campaign": gap.campaign, "carrier": gap.lane.carrier, "messages": gap.messages} for gap in found.gaps],
+        "paused": found.paused,
+        "closed": found.closed,
+    }
+
+
+def _show_adopted(found: Survey, *, dry_run: bool) -> None:
+    if found.doubt is None:
+        output.line(say("Cơ sở dữ liệu không có gì phải nghi ngờ.", "There is nothing to doubt about this database."))
+        return
+    output.line(say("Nghi ngờ: ", "In doubt: ") + str(_DOUBTS[found.doubt]))
+    columns = [
+        output.Column(say("Chiến dịch", "Campaign")),
+        output.Column(say("Nhà mạng", "Carrier")),
+        output.Column(say("Tin không rõ kết quả", "Uncertain messages"), right=True),
+    ]
+    empty = Said("Không tin nào bị ghi là không rõ kết quả.", "No message becomes uncertain.")
+    output.table(columns, [[gap.campaign, gap.lane.carrier, gap.messages] for gap in found.gaps], empty=empty)
+    for names, about in (
+        (found.paused, say("Tạm dừng: ", "Paused: ")),
+        (found.closed, say("Đóng hẳn, vì có thể đã gửi: ", "Closed for good, as they may have been sent: ")),
+    ):
+        if names:
+            output.line(about + ", ".join(names))
+    if dry_run:
+        output.tell(say("Chưa thay đổi gì (--dry-run).", "Nothing was changed (--dry-run)."))
+    else:
+        output.tell(
+            say(
+                "Từ chối nhận tin ghi sau khi bản này được chép ra đã mất: nhập lại chúng trước khi gửi tiếp.",
+                "Refusals recorded since the copy was made are lost: enter them again before going on.",
+            )
+        )

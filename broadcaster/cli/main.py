@@ -65,6 +65,14 @@ NOUNS: Final[Mapping[str, Noun]] = {
             "Plan, submit, approve, schedule, watch and verify campaigns.",
         ),
     ),
+    "message": Noun(
+        "broadcaster.cli.message",
+        Said("Kể chuyện gì đã xảy ra với từng tin.", "Tell what happened to a single message."),
+    ),
+    "stop-all": Noun(
+        "broadcaster.cli.stop",
+        Said("Dừng toàn bộ ngay lập tức; gỡ lệnh dừng bằng --lift.", "Stop everything at once; --lift takes that back."),
+    ),
     "service": Noun(
         "broadcaster.cli.service",
         Said("Chạy dịch vụ gửi tin và xem nó đang làm gì.", "Run the sending service and see what it does."),

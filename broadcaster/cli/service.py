@@ -48,19 +48,22 @@ def run(until_idle: bool) -> None:
 )
 def status() -> None:
     from broadcaster.flow.status import fresh, service_alive
-    from broadcaster.rules.lifecycle import possible
+    from broadcaster.rules.lifecycle import ENDED
     from broadcaster.store.campaigns import campaigns
-    from broadcaster.store.links import links
+    from broadcaster.store.control import account_orders, standing_stop
+    from broadcaster.store.links import binds, links
 
     store = opening.installation().store
     now = opening.now()
     with store.read() as connection:
-        by_carrier = links(connection)
-        running = service_alive(store, by_carrier, now)
-        found = [(item, running and fresh(item, now)) for item in sorted(by_carrier.values())]
-        active = [item for item in campaigns(connection) if possible(item.state)]
+        running = service_alive(store, links(connection), now)
+        found = [(item, running and fresh(item, now)) for item in binds(connection)]
+        stop, accounts = standing_stop(connection), account_orders(connection)
+        active = [item for item in campaigns(connection) if item.state not in ENDED]
     columns = [
         Column(say("Nhà mạng", "Carrier")),
+        Column("Bind", right=True),
+        Column(say("Máy chủ", "Host")),
         Column(say("Kết nối", "Link")),
         Column(say("Từ lúc", "Since")),
         Column(say("Phần/s", "Parts/s"), right=True),
@@ -69,6 +72,8 @@ def status() -> None:
     rows = [
         [
             item.carrier,
+            str(item.bind),
+            item.endpoint,
             words.link_name(item.state) if current else _stale(item),
             output.moment_of_ms(item.since_ms) if current else None,
             output.decimal(item.rate_tps) if current else None,
@@ -79,7 +84,12 @@ def status() -> None:
 
     def show() -> None:
         output.line(words.service_words(running))
+        if stop:
+            output.line(words.stop_words(stop))
         output.table(columns, rows, empty=Said("Chưa từng kết nối nhà mạng nào.", "No carrier was ever connected."))
+        for code, order in sorted(accounts.items()):
+            if order.paused or order.tps is not None:
+                output.line(f"{code}: {words.account_words(order)}")
         for item in active:
             output.line(f"{item.name}: {_state(item)}")
 
@@ -88,7 +98,13 @@ def status() -> None:
         | {"since": output.moment_of_ms(item.since_ms), "seen": output.moment_of_ms(item.seen_ms), "stale": not current}
         for item, current in found
     ]
-    document = {"running": running, "links": shown, "campaigns": [{"name": item.name, "state": item.state} for item in active]}
+    document = {
+        "running": running,
+        "stopped": stop._asdict() | {"since": output.moment_of_ms(stop.since_ms)} if stop else None,
+        "accounts": [order._asdict() | {"changed": output.moment_of_ms(order.changed_ms)} for order in accounts.values()],
+        "links": shown,
+        "campaigns": [{"name": item.name, "state": item.state} for item in active],
+    }
     output.answer(document, show)
 
 

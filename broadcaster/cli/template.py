@@ -204,7 +204,7 @@ class _View:
         number: str | None,
         alternative: Any,
     ) -> None:
-        from broadcaster.rules.wire import cut, reference_bits
+        from broadcaster.rules.wire import cut, text_rules
         from broadcaster.text.compose import compose, footer_for
         from broadcaster.text.lint import TextRules, lint
         from broadcaster.text.segment import segment
@@ -213,10 +213,8 @@ class _View:
         self.variant = variant
         self.text = compose(template.render(variant, values), variant=variant, rehearsal=rehearsal, footer=footer)
         self.segments: Segments = cut(self.text, card) if card else segment(self.text)
-        rules = TextRules(variant, rehearsal, footer)
-        if card:
-            rules = TextRules(variant, rehearsal, footer, card.max_parts, card.forbidden, card.allow_unicode, reference_bits(card))
-        self.findings = lint(self.text, rules)
+        plain = TextRules(variant, rehearsal, footer)
+        self.findings = lint(self.text, text_rules(card, variant, rehearsal=rehearsal, footer=footer) if card else plain)
 
     def document(self) -> dict[str, object]:
         return {

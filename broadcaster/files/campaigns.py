@@ -1,10 +1,11 @@
-"""Read a campaign order: ``campaigns/<name>.toml``, as a clerk writes it and approvers sign it."""
+"""Read a campaign order, ``campaigns/<name>.toml``, as a clerk writes it and approvers sign it; write one that follows another."""
 
 from __future__ import annotations
 
 import datetime as dt
+import json
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Final, Self
 from zoneinfo import ZoneInfo
@@ -28,14 +29,19 @@ from broadcaster.model import (
     UnknownPolicy,
     Variant,
 )
-from broadcaster.rules.order import parse_window
+from broadcaster.rules.order import TITLE_CHARS, parse_window, window_text
 
 _WORD_FOR_WHOLE: Final = {"areas": "province", "carriers": "all"}
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,59}", re.ASCII)
 _BRANDNAME: Final = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9._ -]{1,11}", re.ASCII)
 """Article 23 of decree 91/2020/NĐ-CP: at most 11 characters, not digits alone."""
 
-_Line = Annotated[str, Field(min_length=1, max_length=200)]
+_INSTRUCTION: Final = re.compile(
+    r"(?P<number>.{1,60}?), (?P<day>\d\d)-(?P<month>\d\d)-(?P<year>\d{4}), (?P<issued_by>.+)", re.ASCII | re.DOTALL
+)
+"""An order's instruction in one line, as `read_order` puts it together."""
+
+_Line = Annotated[str, Field(min_length=1, max_length=TITLE_CHARS)]
 
 
 class _Campaign(Table):
@@ -77,6 +83,7 @@ class _Audience(Table):
     active_within_h: Annotated[int, Field(ge=1, le=24 * 365)]
     roster_max_age_h: Annotated[int, Field(ge=1, le=24 * 365)]
     max_recipients: Annotated[int, Field(ge=1, le=10_000_000)]
+    remainder_of: Annotated[str, Field(pattern=rf"^{_NAME.pattern}$")] | None = None
 
     @field_validator("areas", "carriers", mode="before")
     @classmethod
@@ -206,6 +213,7 @@ def _order(name: str, form: _OrderFile, communes: Iterable[AreaCode], carriers: 
             active_within_h=form.audience.active_within_h,
             roster_max_age_h=form.audience.roster_max_age_h,
             max_recipients=form.audience.max_recipients,
+            remainder_of=form.audience.remainder_of,
         ),
         window=parse_window(form.time.window),
         start=_utc(form.time.start),
@@ -216,6 +224,75 @@ def _order(name: str, form: _OrderFile, communes: Iterable[AreaCode], carriers: 
         unknown_policy=form.delivery.unknown_policy,
         max_tps={CarrierCode(code): tps for code, tps in sorted(form.delivery.max_tps.items())},
     )
+
+
+def order_text(order: Order, remarks: Sequence[str]) -> str:
+    """Return the order as the file that `read_order` reads, `remarks` as comments at its head, its time of start left open.
+
+    Raises `ValueError` when the written instruction is not in the form that `read_order` gives it.
+    """
+    number, day, issued_by = _instruction(order.instruction)
+    asked = order.audience
+    lines = [
+        *(f"# {remark}" for remark in remarks),
+        "",
+        "[campaign]",
+        f"title = {_quoted(order.title)}",
+        f"environment = {_quoted(order.environment)}",
+        f"class = {_quoted(order.message_class)}",
+        "",
+        "[instruction]",
+        f"number = {_quoted(number)}",
+        f"date = {day.isoformat()}",
+        f"issued_by = {_quoted(issued_by)}",
+        "",
+        "[text]",
+        f"template = {_quoted(order.template)}",
+        f"variant = {_quoted(order.variant)}",
+        f"sender = {_quoted(order.sender)}",
+        f"values = {_inline({key: _quoted(value) for key, value in order.values.items()})}",
+        "",
+        "[audience]",
+        *([f"remainder_of = {_quoted(asked.remainder_of)}"] if asked.remainder_of else []),
+        f"areas = {_array(asked.communes) if asked.communes else _quoted('province')}",
+        f"carriers = {_array(asked.carriers)}",
+        f"active_within_h = {asked.active_within_h}",
+        f"roster_max_age_h = {asked.roster_max_age_h}",
+        f"max_recipients = {asked.max_recipients}",
+        "",
+        "[time]",
+        f"window = {_quoted(window_text(order.window))}",
+        f"start_within_h = {order.start_within_h}",
+        f"deadline_h = {order.deadline_h}",
+        f"validity_h = {order.validity_h}",
+        "",
+        "[delivery]",
+        f"override_refusals = {str(order.override_refusals).lower()}",
+        f"unknown_policy = {_quoted(order.unknown_policy)}",
+        f"max_tps = {_inline({code: str(tps) for code, tps in order.max_tps.items()})}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _instruction(text: str) -> tuple[str, dt.date, str]:
+    found = _INSTRUCTION.fullmatch(text)
+    if found is None:
+        raise ValueError("not an instruction as an order's file gives it")
+    return found["number"], dt.date(int(found["year"]), int(found["month"]), int(found["day"])), found["issued_by"]
+
+
+def _quoted(text: str) -> str:
+    # JSON's escapes are TOML's; only DEL, which JSON leaves, may not stand in TOML as it is.
+    return json.dumps(str(text), ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _array(items: Iterable[str]) -> str:
+    return f"[{', '.join(map(_quoted, items))}]"
+
+
+def _inline(items: Mapping[str, str]) -> str:
+    pairs = ", ".join(f"{_quoted(key)} = {value}" for key, value in items.items())
+    return f"{{ {pairs} }}" if pairs else "{}"
 
 
 def _utc(start: dt.datetime | None) -> dt.datetime | None:

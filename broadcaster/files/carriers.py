@@ -5,6 +5,7 @@ A card never holds the password: it names a file readable by its owner only, or 
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 import ssl
 import stat
@@ -12,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AwareDatetime, Field, field_validator, model_validator
 
 from broadcaster.errors import ConfigurationError, InvalidFileError, Problem
 from broadcaster.files.places import line_of
@@ -20,18 +21,46 @@ from broadcaster.files.prefixes import read_plan
 from broadcaster.files.tomlfile import Table, load
 from broadcaster.lang import Said
 from broadcaster.model import CarrierCard, CarrierCode, DropReason, Endpoint, Environment, IdRule, Msisdn, Secret
+from broadcaster.rules.order import parse_window
 from broadcaster.smpp.status import Verdict
 
 MAX_PASSWORD_OCTETS: Final = 8
 """SMPP 3.4 §5.2.2: nine octets with the closing NUL; longer ones would be cut silently by some libraries."""
 
 MOST_TEST_NUMBERS: Final = 10
+MOST_ALTERNATES: Final = 8
 
 _CODE: Final = re.compile(r"[a-z][a-z0-9-]{0,30}", re.ASCII)
+_ALTERNATE: Final = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9.-]{1,253})):(?P<port>[0-9]{1,5})", re.ASCII)
 _STATUS: Final = re.compile(r"0x[0-9A-Fa-f]{1,8}|[0-9]{1,10}", re.ASCII)
 
 _IdForm = Literal["raw", "hex", "dec"]
 _Ascii = Annotated[str, Field(pattern=r"^[ -~]*$")]
+_DataCoding = Annotated[int, Field(ge=0, le=255)]
+_Quota = Annotated[int, Field(ge=1)] | None
+_Percent = Annotated[int, Field(ge=1, le=100)]
+
+
+class _HourlyTps(Table):
+    window: str
+    tps: Annotated[int, Field(ge=1, le=10_000)]
+
+    @field_validator("window")
+    @classmethod
+    def _readable(cls, window: str) -> str:
+        parse_window(window)
+        return window
+
+
+class _Maintenance(Table):
+    start: AwareDatetime
+    end: AwareDatetime
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.start >= self.end:
+            raise ValueError(Said(vi="start phải trước end", en="start must be before end"))
+        return self
 
 
 class _Card(Table):
@@ -42,12 +71,19 @@ class _Card(Table):
     port: Annotated[int, Field(ge=1, le=65535)]
     tls: bool = False
     tls_ca: str = ""
+    alternate_hosts: Annotated[tuple[str, ...], Field(max_length=MOST_ALTERNATES)] = ()
+    binds: Annotated[int, Field(ge=1, le=32)] = 1
     system_id: Annotated[_Ascii, Field(min_length=1, max_length=15)]
     password_file: Annotated[str, Field(min_length=1)] | None = None
     password_env: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")] | None = None
     system_type: Annotated[_Ascii, Field(max_length=12)] = ""
     tps: Annotated[int, Field(ge=1, le=10_000)] | None
     """None where the card says ``unlimited``."""
+    hourly_tps: tuple[_HourlyTps, ...] = ()
+    closed: tuple[str, ...] = ()
+    maintenance: tuple[_Maintenance, ...] = ()
+    parts_per_day: _Quota = None
+    parts_per_month: _Quota = None
     window: Annotated[int, Field(ge=1, le=1000)] = 10
     max_parts: Annotated[int, Field(ge=1, le=10)] = 4
     allow_unicode: bool = True
@@ -56,23 +92,54 @@ class _Card(Table):
     source_npi: Annotated[int, Field(ge=0, le=18)] = 0
     destination_ton: Annotated[int, Field(ge=0, le=6)] = 1
     destination_npi: Annotated[int, Field(ge=0, le=18)] = 1
-    long_text: Literal["udh8", "udh16"] = "udh8"
+    long_text: Literal["udh8", "udh16", "sar", "payload"] = "udh8"
+    gsm_data_coding: _DataCoding = 0x00
+    ucs2_data_coding: _DataCoding = 0x08
+    gsm_alphabet: Literal["gsm", "latin1", "ascii"] = "gsm"
+    validity_form: Literal["relative", "absolute", "none"] = "relative"
+    smsc_utc_offset_min: Annotated[int, Field(ge=-720, le=720, multiple_of=15)] = 420
     response_id: _IdForm = "raw"
     receipt_id: _IdForm = "raw"
     receipt_means: Literal["handset", "smsc", "none", "unknown"] = "unknown"
     receipt_timeout_h: Annotated[int, Field(ge=1, le=168)] = 72
+    receipt_scope: Literal["all", "first", "last"] = "all"
+    user_message_reference: bool = False
+    cancels: bool = False
     enquire_link_s: Annotated[float, Field(ge=1, le=600)] = 30.0
     response_timeout_s: Annotated[float, Field(ge=0.1, le=300)] = 30.0
     throttle_pause_s: Annotated[float, Field(ge=0, le=60)] = 1.0
     retry_after_s: Annotated[tuple[Annotated[int, Field(ge=1, le=86_400)], ...], Field(max_length=10)] = (60, 300, 900)
+    refused_first_percent: _Percent = 50
+    refused_recent_percent: _Percent = 20
+    queue_full_percent: _Percent = 10
     status_verdicts: dict[str, Verdict] = Field(default_factory=dict)
     assumed: tuple[str, ...] = ()
     test_numbers: Annotated[tuple[str, ...], Field(max_length=MOST_TEST_NUMBERS)] = ()
 
-    @field_validator("tps", mode="before")
+    @field_validator("tps", "parts_per_day", "parts_per_month", mode="before")
     @classmethod
     def _unlimited(cls, value: object) -> object:
         return None if value == "unlimited" else value
+
+    @field_validator("alternate_hosts")
+    @classmethod
+    def _hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        bad = [place for place, host in enumerate(hosts, 1) if _endpoint(host) is None]
+        if bad:
+            raise ValueError(
+                Said(
+                    vi=f'địa chỉ thứ {bad[0]} phải có dạng "máy:cổng", cổng từ 1 đến 65535 (IPv6: "[::1]:2775")',
+                    en=f'host {bad[0]} must be written "host:port", port 1 to 65535 (IPv6: "[::1]:2775")',
+                )
+            )
+        return hosts
+
+    @field_validator("closed")
+    @classmethod
+    def _windows(cls, windows: tuple[str, ...]) -> tuple[str, ...]:
+        if any(parse_window(window).all_day for window in windows):
+            raise ValueError(Said(vi="closed không được là cả ngày", en="closed must not be the whole day"))
+        return windows
 
     @field_validator("status_verdicts")
     @classmethod
@@ -121,6 +188,20 @@ class _Card(Table):
                 Said(
                     vi="chỉ ghi một trong hai khóa password_file và password_env",
                     en="give only one of password_file and password_env",
+                )
+            )
+        if self.gsm_data_coding == self.ucs2_data_coding:
+            raise ValueError(
+                Said(
+                    vi="gsm_data_coding và ucs2_data_coding phải khác nhau",
+                    en="gsm_data_coding and ucs2_data_coding must differ",
+                )
+            )
+        if self.tps is not None and any(slot.tps > self.tps for slot in self.hourly_tps):
+            raise ValueError(
+                Said(
+                    vi="hourly_tps chỉ được thấp hơn hoặc bằng tps của hợp đồng",
+                    en="hourly_tps may only lower the contract's tps",
                 )
             )
         if self.tls_ca and not self.tls:
@@ -182,6 +263,24 @@ def read_card(path: Path, env: Mapping[str, str]) -> CarrierCard:
         assumed=card.assumed,
         test_numbers=tuple(Msisdn(int(number)) for number in card.test_numbers),
         tls_ca=_authorities(path, card),
+        alternates=tuple(found for host in card.alternate_hosts if (found := _endpoint(host)) is not None),
+        binds=card.binds,
+        gsm_data_coding=card.gsm_data_coding,
+        ucs2_data_coding=card.ucs2_data_coding,
+        gsm_alphabet=card.gsm_alphabet,
+        validity_form=card.validity_form,
+        smsc_utc_offset_min=card.smsc_utc_offset_min,
+        hourly_tps=tuple((parse_window(slot.window), slot.tps) for slot in card.hourly_tps),
+        closed=tuple(map(parse_window, card.closed)),
+        maintenance=tuple((slot.start.astimezone(dt.UTC), slot.end.astimezone(dt.UTC)) for slot in card.maintenance),
+        parts_per_day=card.parts_per_day,
+        parts_per_month=card.parts_per_month,
+        receipt_scope=card.receipt_scope,
+        user_message_reference=card.user_message_reference,
+        cancels=card.cancels,
+        refused_first_percent=card.refused_first_percent,
+        refused_recent_percent=card.refused_recent_percent,
+        queue_full_percent=card.queue_full_percent,
     )
 
 
@@ -208,6 +307,14 @@ def read_cards(folder: Path, env: Mapping[str, str], environment: Environment) -
     if problems:
         raise InvalidFileError(problems)
     return cards
+
+
+def _endpoint(text: str) -> Endpoint | None:
+    """Return the host written as ``host:port``, else None."""
+    found = _ALTERNATE.fullmatch(text)
+    if found is None or not 1 <= int(found["port"]) <= 65535:
+        return None
+    return Endpoint(found["v6"] or found["name"], int(found["port"]))
 
 
 def _wrong_environment(path: Path, found: Environment, wanted: Environment) -> Problem:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
@@ -25,6 +26,50 @@ DATABASE_FILE: Final = "broadcaster.db"
 _SQLITE_FILE: Final = re.compile(r"sqlite:///(?!:memory:)[^?\s][^?]*(?<!/)")
 _OTHERS_NUMBERS: Final = frozenset({"5656"})
 """The national Do-Not-Call and report number (circular 22/2021/TT-BTTTT): not ours to answer."""
+_THIS_MACHINE: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+class Metrics(Table):
+    """What Prometheus may ask, on this machine only."""
+
+    port: Annotated[int, Field(ge=0, le=65535)] = 0
+    """0 answers nobody."""
+
+
+class Alarms(Table):
+    """Where alarms go, and from what on there is one."""
+
+    command: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """A program and its arguments; it reads the alarm as JSON on its standard input."""
+    webhook: str = ""
+    """Where the alarm is posted as JSON: ``https://…``, or ``http://`` to this machine."""
+    link_down_s: Annotated[int, Field(ge=5, le=86_400)] = 60
+    uncertain: Annotated[int, Field(ge=0, le=1_000_000)] = 100
+    """More uncertain messages than this, in campaigns that have not ended, are an alarm."""
+    repeat_min: Annotated[int, Field(ge=1, le=1_440)] = 15
+    """One cause is told at most once in so many minutes."""
+
+    @field_validator("webhook")
+    @classmethod
+    def _safe(cls, url: str) -> str:
+        if url and not _may_be_posted_to(url):
+            raise ValueError(
+                Said(
+                    vi="phải là https://…, hoặc http://127.0.0.1:cổng/… trên chính máy này",
+                    en="must be https://…, or http://127.0.0.1:port/… on this machine",
+                )
+            )
+        return url
+
+
+def _may_be_posted_to(url: str) -> bool:
+    """Tell whether an alarm that goes there cannot be read on the way."""
+    try:
+        parts = urlsplit(url)
+        host, _port = parts.hostname, parts.port
+    except ValueError:
+        return False
+    return host is not None and (parts.scheme == "https" or (parts.scheme == "http" and host in _THIS_MACHINE))
 
 
 class Settings(Table):
@@ -47,6 +92,8 @@ class Settings(Table):
     """Local hours in which advisory warnings may be sent; outside are the quiet hours."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = "text"
+    metrics: Metrics = Metrics()
+    alarms: Alarms = Alarms()
 
     @field_validator("sending_hours")
     @classmethod
@@ -92,18 +139,21 @@ class Settings(Table):
 
 
 _PATHS: Final = tuple(name for name, field in Settings.model_fields.items() if field.annotation is Path)
+_TABLES: Final = frozenset({"metrics", "alarms"})
+"""What only the file can give."""
+_KEYS: Final = tuple(name for name in Settings.model_fields if name not in _TABLES)
 
 
 def load_settings(path: Path | None, env: Mapping[str, str], flags: Mapping[str, str] | None = None) -> Settings:
     """Return the settings, each key from the strongest source that gives it.
 
-    `flags` has the keys of the file. Relative paths count from the file's folder where the file or a default gives them, from the
-    working folder otherwise. Raises `ConfigurationError` or `InvalidFileError`.
+    `flags` has the keys of the file, its tables excepted. Relative paths count from the file's folder where the file or a default
+    gives them, from the working folder otherwise. Raises `ConfigurationError` or `InvalidFileError`.
     """
     base = path.parent if path else Path()
     settings = load(path, Settings) if path else Settings()
     values = _values(settings, base, set(Settings.model_fields))
-    named = {name: env[ENV_PREFIX + name.upper()] for name in Settings.model_fields if ENV_PREFIX + name.upper() in env}
+    named = {name: env[ENV_PREFIX + name.upper()] for name in _KEYS if ENV_PREFIX + name.upper() in env}
     for source, given in ((ENV_PREFIX, named), ("--", dict(flags or {}))):
         values |= _given(source, given, values)
     if not values["database_url"]:
@@ -119,7 +169,7 @@ def _values(settings: Settings, base: Path, names: set[str]) -> dict[str, Any]:
 
 def _given(source: str, given: Mapping[str, str], weaker: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values that one source gives as strings, checked together with those it overrides."""
-    together = {name: str(value) for name, value in weaker.items()} | dict(given)
+    together = {name: str(weaker[name]) for name in _KEYS} | dict(given)
     text = "\n".join(f"{name} = {json.dumps(value)}" for name, value in together.items())
     try:
         return _values(parse(text, source, Settings), Path(), set(given))

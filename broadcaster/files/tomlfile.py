@@ -176,6 +176,7 @@ _EXPECTED_WITH: Final[Mapping[str, Said]] = {
     "greater_than_equal": Said(vi="phải từ {ge} trở lên", en="must be at least {ge}"),
     "less_than": Said(vi="phải nhỏ hơn {lt}", en="must be less than {lt}"),
     "less_than_equal": Said(vi="không được quá {le}", en="must be at most {le}"),
+    "multiple_of": Said(vi="phải là bội số của {multiple_of}", en="must be a multiple of {multiple_of}"),
     "string_too_short": Said(vi="phải có ít nhất {min_length} ký tự", en="must have at least {min_length} characters"),
     "string_too_long": Said(vi="không được quá {max_length} ký tự", en="must have at most {max_length} characters"),
     "string_pattern_mismatch": Said(vi="phải đúng mẫu {pattern}", en="must match {pattern}"),

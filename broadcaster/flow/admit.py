@@ -28,7 +28,6 @@ from broadcaster.model import (
     Order,
     Person,
     Role,
-    UnknownPolicy,
 )
 from broadcaster.rules import approval as rule
 from broadcaster.rules import plan, windows
@@ -46,11 +45,17 @@ from broadcaster.store.campaigns import (
     insert_campaign,
     installed,
     lanes,
+    refuse_second_remainder,
 )
+from broadcaster.store.control import refuse_while_stopped
 from broadcaster.store.engine import Store
 from broadcaster.store.rosters import Roster
 from broadcaster.store.schema import campaign as campaign_table
 from broadcaster.store.times import to_ms
+
+
+class _Earlier(Protocol):
+    def _asdict(self) -> dict[str, Any]: ...
 
 
 class _Body(Protocol):
@@ -94,8 +99,12 @@ def draft(
     counts: Sequence[Count],
     cards: Mapping[CarrierCode, CarrierCard],
     now: dt.datetime,
+    earlier: _Earlier | None = None,
 ) -> Draft:
-    """Put an order, its texts and its counted audience together. Pure reckoning: nothing is stored."""
+    """Put an order, its texts and its counted audience together. Pure reckoning: nothing is stored.
+
+    `earlier` is the campaign whose remainder this is, as of when: approvers sign that too.
+    """
     recipients = sum(item.messages for item in counts if not item.exclusion)
     content = rule.content_of(
         order_to_json(order),
@@ -106,6 +115,8 @@ def draft(
         ],
         order.environment,
     )
+    if earlier is not None:
+        content = {**content, "earlier": earlier._asdict()}
     parts = {
         body.carrier: body.parts * sum(item.messages for item in counts if item.carrier == body.carrier and not item.exclusion)
         for body in bodies
@@ -129,8 +140,7 @@ def draft(
 def check_order(order: Order, *, environment: Environment, hours: DailyWindow) -> None:
     """Raise `RefusedError` when an order does not fit this installation.
 
-    It must be for the same `environment`; a live advisory warning must keep to the installation's sending `hours`; and its policy for
-    what nobody can know must be one that this version carries out.
+    It must be for the same `environment`, and a live advisory warning must keep to the installation's sending `hours`.
     """
     if order.environment is not environment:
         raise RefusedError(
@@ -148,14 +158,6 @@ def check_order(order: Order, *, environment: Environment, hours: DailyWindow) -
                 f"The window {window_text(order.window)} exceeds the sending hours {window_text(hours)}.",
             ),
             Said("Sửa time.window trong tệp chiến dịch.", "Change time.window in the campaign file."),
-        )
-    if order.unknown_policy is not UnknownPolicy.AT_MOST_ONCE:
-        raise RefusedError(
-            Said(
-                f"Phiên bản này chưa gửi lại tin chưa rõ kết quả ({order.unknown_policy}).",
-                f"This version does not send again what is uncertain ({order.unknown_policy}).",
-            ),
-            Said('Ghi delivery.unknown_policy = "at-most-once".', 'Write delivery.unknown_policy = "at-most-once".'),
         )
 
 
@@ -190,6 +192,8 @@ def submit(store: Store, auditor: Auditor, made: Draft, *, submitter: Person, ho
                 Said(f"Đã có chiến dịch tên «{order.name}».", f"There is already a campaign named “{order.name}”."),
                 Said("Đổi tên trong tệp chiến dịch.", "Change the name in the campaign file."),
             )
+        if order.audience.remainder_of is not None:
+            refuse_second_remainder(connection, order.audience.remainder_of)
         insert_campaign(
             connection,
             name=order.name,
@@ -320,6 +324,8 @@ def _act(store: Store, auditor: Auditor, reference: str, action: Action, reason:
     with store.write() as connection:
         found = find_campaign(connection, reference)
         after = move(found.state, action)
+        if action is Action.RESUME:
+            refuse_while_stopped(connection)
         ended = {"finished_ms": to_ms(now)} if after is CampaignState.CANCELLED else {}
         change_campaign(connection, found.id, after, reason=reason, **ended)
         if action is Action.RESUME:

@@ -8,25 +8,28 @@ them; only receipts of our own test texts are acknowledged.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import datetime as dt
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any, Final
 
+from broadcaster.flow.check_further import TRY_AGAIN, further_binds, further_hosts
 from broadcaster.flow.check_gate import Errand
+from broadcaster.flow.check_seen import Cause, Failure, Seen, SentPart, cause_of
 from broadcaster.lang import Said
-from broadcaster.link.backoff import Ending
 from broadcaster.link.client import Client, Inbound, LinkState
-from broadcaster.link.pump import Pump
-from broadcaster.model import CarrierCard, Msisdn
+from broadcaster.model import CarrierCard
 from broadcaster.rules.dialect import FINAL_STATES, SeenReceipt, every_form
-from broadcaster.rules.numbers import mask
 from broadcaster.rules.throttle import Limiter
-from broadcaster.rules.wire import submit_templates
-from broadcaster.smpp import DataSm, EnquireLink, Event, Quarantined, Responded, SubmitTemplate, Tag
-from broadcaster.smpp.fields import tlv_text
+from broadcaster.rules.wire import receipt_part, submit_templates
+from broadcaster.smpp import DataSm, EnquireLink, Quarantined, SubmitTemplate, Tag
+from broadcaster.smpp.errors import LocalProtocolError
+from broadcaster.smpp.fields import tlv_int, tlv_text
 from broadcaster.smpp.receipt import classify, parse_receipt
+from broadcaster.smpp.status import Verdict, verdict
 
 ENQUIRIES: Final = 3
 GENTLE_TPS: Final = 5
@@ -34,111 +37,14 @@ GENTLE_TPS: Final = 5
 START_HOLD_NS: Final = 1_001_000_000
 """No text sooner after the start: whoever sent before may have used up this second's rate."""
 VALID_MINUTES: Final = 60
+LINGER_S: Final = 2.0
+"""Once all receipts that the card promises are there, others may still come for so long (F11)."""
 POLL_S: Final = 0.01
 MOST_OPENING_S: Final = 60.0
 """More than the client takes to give up on connecting and binding."""
 
-_TRY_AGAIN: Final = 0x64
-"""RX_T_APPN: the carrier keeps the message and delivers it later."""
 _RECEIPT_BITS: Final = 0x3C
-
-
-class NotAnsweredError(Exception):
-    """The connection ended, or time ran out, before an enquire_link was answered."""
-
-
-@dataclass(slots=True, eq=False)
-class _Enquiry:
-    answered: asyncio.Future[float]
-    asked_s: float
-
-
-class Probe(Client):
-    """The link client as the service uses it, but tried once: enquire_links are timed, and how it ended is kept."""
-
-    ending: tuple[Ending, Said] | None = None
-    bind_status: int | None = None
-
-    async def enquire(self, timeout_s: float) -> float:
-        """Exchange one enquire_link and return the seconds it took. Raises `NotAnsweredError`."""
-        pump = self._pump
-        if pump is None or not self.bound:
-            raise NotAnsweredError
-        enquiry = _Enquiry(asyncio.get_running_loop().create_future(), self._clock())
-        pump.session.request(EnquireLink(), enquiry, enquiry.asked_s)
-        pump.flush()
-        try:
-            return await asyncio.wait_for(enquiry.answered, timeout_s)
-        except TimeoutError:
-            raise NotAnsweredError from None
-
-    async def _live_once(self) -> tuple[Ending, Said]:
-        self.ending = await super()._live_once()
-        self.bind_status = self._bind_status
-        self._stop_asked.set()
-        return self.ending
-
-    def _on_session_event(self, pump: Pump, event: Event) -> None:
-        if isinstance(event, Responded) and isinstance(event.context, _Enquiry):
-            if not event.context.answered.done():
-                event.context.answered.set_result(self._clock() - event.context.asked_s)
-        else:
-            super()._on_session_event(pump, event)
-
-
-@dataclass(slots=True, eq=False)
-class SentPart:
-    """One part of a test text, and what the carrier said to it."""
-
-    text: str
-    part: int
-    parts: int
-    number: Msisdn
-    step_tps: int | None
-    """The rate that was being tried; None for the test texts themselves."""
-    sent_s: float = 0.0
-    answered_s: float | None = None
-    status: int | None = None
-    smsc_id: str | None = None
-
-    def __repr__(self) -> str:
-        return f"SentPart({self.text} {self.part}/{self.parts} to {mask(self.number)}, status={self.status})"
-
-    @property
-    def accepted(self) -> bool:
-        return self.status == 0
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why the check could not go on."""
-
-    stage: str
-    """``connect``, ``bind``, ``enquire``, ``send`` or ``link``."""
-    reason: Said
-    bind_status: int | None = None
-
-
-@dataclass(slots=True)
-class Seen:
-    """Everything one check saw; times are seconds of one clock."""
-
-    peer: str | None = None
-    """The name the carrier gave itself; None when it never bound."""
-    failure: Failure | None = None
-    enquiries_s: list[float] = field(default_factory=list)
-    parts: list[SentPart] = field(default_factory=list)
-    receipts: list[SeenReceipt] = field(default_factory=list)
-    strangers: list[SeenReceipt] = field(default_factory=list)
-    """Receipts from our test numbers whose ids belong to none of our texts under any rule."""
-    left_alone: int = 0
-    """Receipts and messages that are not ours and were left with the carrier, each counted once."""
-    unreadable: int = 0
-    """Receipts of which no id could be read."""
-
-    def ids(self) -> list[str]:
-        """Return the ids the carrier gave to the parts it took."""
-        return [part.smsc_id for part in self.parts if part.accepted and part.smsc_id]
+_BUSY: Final = frozenset({Verdict.THROTTLED, Verdict.QUEUE_FULL, Verdict.TEMPORARY})
 
 
 class Trial:
@@ -159,21 +65,23 @@ class Trial:
         self._wait_s = wait_s
         self._tell = tell
         self._clock = clock
-        self._contract = Limiter(self._card.tps)
+        self._contract = Limiter(errand.tps)
         self._held: list[Inbound] = []
         self._leaving = False
         self._left: set[tuple[object, ...]] = set()
         self._step_refused = False
+        self._concluded = False
         self._known: set[str] = set()
         self._done: set[str] = set()
         self.seen = Seen()
-        self._client = Probe(
+        self._client = Client(
             self._card,
             on_answer=self._on_answer,
-            on_unanswered=self._on_unanswered,
+            on_unanswered=lambda _parts, _reason: None,
             on_inbound=self._on_inbound,
             on_state=self._on_state,
             clock=clock,
+            keep_trying=False,
         )
 
     async def run(self) -> Seen:
@@ -197,20 +105,50 @@ class Trial:
 
     async def _stages(self) -> None:
         self._tell(Said(vi="Đã đăng nhập; đang đo enquire_link…", en="Bound; timing enquire_link…"))
-        try:
-            for _ in range(ENQUIRIES):
-                self.seen.enquiries_s.append(await self._client.enquire(self._card.response_timeout_s))
-        except NotAnsweredError:
-            if self._client.bound:
-                self.seen.failure = self._silence("enquire", "enquire_link")
+        if not await self._enquire():
             return
         reference = await asyncio.to_thread(self._reserve)
         self._tell(Said(vi="Đang gửi tin thử…", en="Sending the test texts…"))
-        await self._send(self._texts(reference), min(GENTLE_TPS, self._card.tps or GENTLE_TPS))
+        await self._send_texts(reference)
         if all(part.accepted for part in self.seen.parts):
             await self._climb(reference)
         self._tell(Said(vi="Đang chờ biên nhận…", en="Waiting for receipts…"))
         await self._receipts()
+        if self._client.bound:
+            self._note_end()
+            await self._further()
+
+    async def _enquire(self) -> bool:
+        """Time a few enquire_links; False when one was not answered."""
+        timeout_s = self._card.response_timeout_s
+        for _ in range(ENQUIRIES):
+            asked_s = self._clock()
+            try:
+                status = await asyncio.wait_for(self._client.request(EnquireLink()), timeout_s)
+            except (TimeoutError, LocalProtocolError):
+                status = None
+            if status is None:
+                if self._client.bound:
+                    self.seen.failure = self._silence("enquire", "enquire_link")
+                return False
+            self.seen.enquiries_s.append(self._clock() - asked_s)
+        return True
+
+    async def _further(self) -> None:
+        """Try what else the card promises; whatever becomes of it, the texts have been judged."""
+        self._concluded = True
+        seen, card = self.seen, self._card
+        if card.binds > 1:
+            self._tell(Said(vi="Đang mở thêm kết nối…", en="Opening further connections…"))
+            seen.binds, seen.bind_refusal = await further_binds(card, self._clock)
+        if card.alternates:
+            self._tell(Said(vi="Đang thử các máy dự phòng…", en="Trying the alternate hosts…"))
+            seen.hosts = await further_hosts(card, self._clock)
+        taken = next((part for part in reversed(seen.parts) if part.accepted and part.smsc_id), None)
+        if taken is not None and taken.smsc_id and self._client.bound:
+            asked = self._client.request_cancel(taken.smsc_id, self._errand.sender, str(taken.number))
+            with contextlib.suppress(TimeoutError, LocalProtocolError):
+                seen.cancel_status = await asyncio.wait_for(asked, card.response_timeout_s)
 
     # -- sending
 
@@ -226,7 +164,31 @@ class Trial:
 
     def _templates(self, name: str, reference: int) -> Sequence[SubmitTemplate]:
         errand = self._errand
-        return submit_templates(errand.texts[name], self._card, sender=errand.sender, campaign=reference, valid_minutes=VALID_MINUTES)
+        return submit_templates(
+            errand.texts[name],
+            # Which parts get receipts is to be found out, so one is asked for with each.
+            replace(self._card, receipt_scope="all"),
+            sender=errand.sender,
+            campaign=reference,
+            valid_minutes=VALID_MINUTES,
+            at=dt.datetime.now(dt.UTC),
+        )
+
+    async def _send_texts(self, reference: int) -> None:
+        """Send every test text; the first, when it is of one part, with a user_message_reference, and again without if refused."""
+        jobs, tps = self._texts(reference), min(GENTLE_TPS, self._errand.tps or GENTLE_TPS)
+        template, first = jobs[0]
+        if first.parts == 1:
+            first.reference = reference % (1 << 16)
+            await self._send(jobs[:1], tps)
+            if first.status:
+                self.seen.parts.remove(first)
+                jobs[0] = template, replace(first, reference=None, sent_s=0.0, answered_s=None, status=None)
+            else:
+                del jobs[0]
+        await self._send(jobs, tps)
+        if first.status and jobs[0][1].accepted and verdict(first.status, self._card.status_verdicts) not in _BUSY:
+            self.seen.reference_refused = first.status
 
     async def _climb(self, reference: int) -> None:
         """Try the contract rate in steps that never exceed it; the first refusal ends the climb."""
@@ -253,7 +215,7 @@ class Trial:
                     template, part = todo.popleft()
                     part.sent_s = self._clock()
                     self.seen.parts.append(part)
-                    self._client.submit(template, str(part.number).encode(), part)
+                    self._client.submit(template, str(part.number).encode(), part, part.reference)
                 self._client.flush()
                 written_ns = time.monotonic_ns()
                 self._contract.take(written_ns, permits)
@@ -273,20 +235,21 @@ class Trial:
             self._step_refused |= status != 0 and part.step_tps is not None
         self._judge_held()
 
-    def _on_unanswered(self, contexts: list[Any], _reason: str) -> None:
-        for context in contexts:
-            if isinstance(context, _Enquiry) and not context.answered.done():
-                context.answered.set_exception(NotAnsweredError())
-
     # -- receipts
 
     async def _receipts(self) -> None:
-        """Wait until every accepted part has its final receipt, or the time is over."""
-        if self._card.receipt_means == "none":
+        """Wait until each part that the card promises a receipt has its final one, or time is over; then a little for the rest."""
+        card = self._card
+        if card.receipt_means == "none":
             return
-        await self._until(
-            lambda: not self._client.bound or all(not every_form(one).isdisjoint(self._done) for one in self.seen.ids()), self._wait_s
-        )
+        taken = [part for part in self.seen.parts if part.accepted and part.smsc_id]
+        promised = [part for part in taken if receipt_part(card, part.parts) in (0, part.part)]
+        await self._until(lambda: self._ended(promised), self._wait_s)
+        await self._until(lambda: self._ended(taken), min(LINGER_S, self._wait_s))
+
+    def _ended(self, parts: Sequence[SentPart]) -> bool:
+        """Tell whether each of these has its final receipt, or none can come any more."""
+        return not self._client.bound or all(not every_form(part.smsc_id or "").isdisjoint(self._done) for part in parts)
 
     async def _until(self, happened: Callable[[], bool], limit_s: float) -> None:
         """Wait until something is so, or for so long."""
@@ -314,7 +277,7 @@ class Trial:
                 self._held.append(inbound)
             else:
                 self._note_left(inbound, found)
-                self._client.acknowledge(inbound, _TRY_AGAIN)
+                self._client.acknowledge(inbound, TRY_AGAIN)
 
     def _receipt_in(self, inbound: Inbound) -> SeenReceipt | None:
         body = inbound.body
@@ -322,7 +285,9 @@ class Trial:
         if receipt is None or isinstance(body, Quarantined):
             return None
         tlv_id = tlv_text(body.tlvs, Tag.RECEIPTED_MESSAGE_ID)
-        return SeenReceipt(receipt, tlv_id or None, bool(body.esm_class & _RECEIPT_BITS), isinstance(body, DataSm), self._clock())
+        marked = bool(body.esm_class & _RECEIPT_BITS)
+        reference = tlv_int(body.tlvs, Tag.USER_MESSAGE_REFERENCE)
+        return SeenReceipt(receipt, tlv_id or None, marked, isinstance(body, DataSm), self._clock(), reference)
 
     def _note_left(self, inbound: Inbound, found: SeenReceipt | None) -> None:
         """Count what is left with the carrier; it comes again and again, so each is counted once."""
@@ -350,6 +315,7 @@ class Trial:
         timeout_s = self._card.response_timeout_s
         return Failure(
             stage,
+            Cause.SILENT,
             Said(
                 vi=f"im lặng: không trả lời {what} trong {timeout_s:g} giây",
                 en=f"silence: no answer to {what} within {timeout_s:g} s",
@@ -358,12 +324,12 @@ class Trial:
 
     def _note_end(self) -> None:
         """Name why the connection ended before we ended it, or that the texts met silence."""
-        seen, ending = self.seen, self._client.ending
-        if seen.failure is not None:
+        seen, client = self.seen, self._client
+        if seen.failure is not None or self._concluded:
             return
-        if ending is not None:
-            refused = self._client.bind_status is not None
-            stage = "bind" if refused else "connect" if seen.peer is None else "link"
-            seen.failure = Failure(stage, ending[1], self._client.bind_status)
+        if client.ending is not None:
+            ending, reason = client.ending
+            stage = "bind" if client.bind_status is not None else "connect" if seen.peer is None else "link"
+            seen.failure = Failure(stage, cause_of(ending, client.error), reason, client.bind_status)
         elif seen.parts and all(part.answered_s is None for part in seen.parts):
             seen.failure = self._silence("send", "submit_sm")

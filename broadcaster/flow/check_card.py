@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from broadcaster.flow.check_extras import cancels, receipt_scope, repeats_references
 from broadcaster.flow.check_report import Report, accepted_tps
 from broadcaster.model import TIMEZONE
 
@@ -36,6 +37,13 @@ def measured(report: Report) -> dict[str, object]:
         }
     if (tps := accepted_tps(report.steps)) is not None:
         found["tps"] = tps
+    further = {
+        "receipt_scope": receipt_scope(seen),
+        "user_message_reference": repeats_references(seen),
+        "binds": seen.binds,
+        "cancels": cancels(seen),
+    }
+    found |= {key: value for key, value in further.items() if value is not None}
     return found
 
 
@@ -69,6 +77,10 @@ _DEFAULTS: Final[Mapping[str, object]] = {
     "destination_npi": 1,
     "response_id": "raw",
     "receipt_id": "raw",
+    "receipt_scope": "all",
+    "user_message_reference": False,
+    "binds": 1,
+    "cancels": False,
 }
 """What a card means that does not write a key."""
 

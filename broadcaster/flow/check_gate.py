@@ -16,6 +16,7 @@ from broadcaster.lang import Said
 from broadcaster.model import TIMEZONE, CarrierCard, Environment, Person
 from broadcaster.rules.approval import sign
 from broadcaster.rules.standing import LONGEST_DAYS, StandingApproval, digest, digests, objections
+from broadcaster.rules.terms import closed_until, tps_now
 from broadcaster.rules.wire import cut
 from broadcaster.store.audit import Auditor, entries, first_break
 from broadcaster.store.engine import Store
@@ -46,6 +47,8 @@ class Errand:
     """Why each of the others is left out."""
     steps_tps: tuple[int, ...] = ()
     """Rates to try, each with as many texts of one part."""
+    tps: int | None = None
+    """The rate that the card allows at this hour; None is unlimited."""
 
     @property
     def count(self) -> int:
@@ -53,8 +56,13 @@ class Errand:
         return len(self.texts) * len(self.card.test_numbers) + sum(self.steps_tps)
 
 
-def plan(card: CarrierCard, sender: str, texts: Mapping[str, str], *, with_tps: bool) -> Errand:
-    """Choose what this card can carry. Raises `ConfigurationError` when it registers no test number, or a text misses its parts."""
+def plan(card: CarrierCard, sender: str, texts: Mapping[str, str], *, with_tps: bool, now: dt.datetime) -> Errand:
+    """Choose what this card can carry.
+
+    Raises `ConfigurationError` when it registers no test number, or a text misses its parts, and `RefusedError` when the carrier is
+    closed now, or allows less than its contract's rate while that is to be tried.
+    """
+    _require_open(card, with_tps=with_tps, now=now)
     if not card.test_numbers:
         raise ConfigurationError(
             Said(vi=f"thẻ {card.code} chưa ghi số máy thử nào (test_numbers)", en=f"the card {card.code} has no test_numbers"),
@@ -73,7 +81,31 @@ def plan(card: CarrierCard, sender: str, texts: Mapping[str, str], *, with_tps: 
             Said(vi=f"thẻ {card.code} không nhận được tin thử nào", en=f"the card {card.code} can carry none of the test texts")
         )
     steps = () if card.tps is None or not with_tps else tuple(sorted({max(1, int(card.tps * share)) for share in STEPS}))
-    return Errand(card, sender, chosen, skipped, steps)
+    return Errand(card, sender, chosen, skipped, steps, tps_now(card, now))
+
+
+def _require_open(card: CarrierCard, *, with_tps: bool, now: dt.datetime) -> None:
+    until = closed_until(card, now)
+    if until is not None:
+        at = until.astimezone(_ZONE)
+        raise RefusedError(
+            Said(
+                vi=f"theo thẻ, {card.code} không nhận tin đến {at:%H:%M %d-%m-%Y}",
+                en=f"by its card, {card.code} takes nothing until {at:%H:%M %d-%m-%Y}",
+            )
+        )
+    allowed = tps_now(card, now)
+    if with_tps and allowed != card.tps:
+        raise RefusedError(
+            Said(
+                vi=f"giờ này thẻ chỉ cho {allowed} phần/s, nên không thử được tốc độ hợp đồng",
+                en=f"at this hour the card allows {allowed} parts/s only, so the contract's rate cannot be tried",
+            ),
+            Said(
+                vi="bỏ --tps, hoặc thử lại ngoài các giờ trong hourly_tps",
+                en="leave out --tps, or try outside the hours of hourly_tps",
+            ),
+        )
 
 
 def _unfit(card: CarrierCard, name: str, text: str) -> Said | None:

@@ -5,30 +5,24 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from broadcaster.flow.check import Seen, SentPart
+from broadcaster.flow import check_extras
+from broadcaster.flow.check_extras import final_states, parts_with_receipt
 from broadcaster.flow.check_gate import Errand
-from broadcaster.flow.check_words import SHAPES, STATES, WHERE, why
+from broadcaster.flow.check_seen import Seen, SentPart
+from broadcaster.flow.check_words import SHAPES, STATES, WHERE, Finding, why
 from broadcaster.lang import Said
 from broadcaster.model import CarrierCard
 from broadcaster.rules.dialect import FINAL_STATES, IdDialect, ReceiptForm, Where, detect_ids, every_form, receipt_form
 from broadcaster.rules.numbers import mask
+from broadcaster.rules.wire import receipt_part
 from broadcaster.smpp.status import Verdict, describe, verdict
 
 ENOUGH_OF_A_STEP: Final = 0.9
 """A step counts as tried when this share of its rate was really reached."""
-
-
-class Finding(NamedTuple):
-    """One thing the check looked at; `ok` is None where it could not be judged."""
-
-    id: str
-    ok: bool | None
-    said: Said
-    details: tuple[Said, ...] = ()
 
 
 class Spread(NamedTuple):
@@ -91,6 +85,7 @@ def judge(errand: Errand, seen: Seen, at: dt.datetime, *, with_tps: bool) -> Rep
     if seen.parts:
         findings += [_submits(seen), _delivery(card, seen), _ids(card, dialect), _form(form, seen)]
         findings.append(_rate(card, steps, with_tps=with_tps))
+        findings += check_extras.findings(card, seen)
     answers = spread([part.answered_s - part.sent_s for part in seen.parts if part.answered_s is not None])
     return Report(errand, seen, at, tuple(findings), dialect, form, answers, spread(_delays(seen)), steps)
 
@@ -152,41 +147,26 @@ def _delivery(card: CarrierCard, seen: Seen) -> Finding:
     if card.receipt_means == "none":
         said = Said("thẻ ghi nhà mạng không có biên nhận; không chờ", "the card says that there are no receipts; none were awaited")
         return Finding("receipts", ok=None, said=said)
-    final = _final_states(seen)
-    ended = [next((final[form] for form in every_form(one) if form in final), None) for one in seen.ids()]
+    final = final_states(seen)
+    taken = [part for part in seen.parts if part.accepted and part.smsc_id]
+    promised = [part for part in taken if receipt_part(card, part.parts) in (0, part.part)]
+    ended = [next((final[form] for form in every_form(part.smsc_id or "") if form in final), None) for part in promised]
     missing = ended.count(None)
     there = len(ended) - missing
     states = Counter(state for state in ended if state is not None)
     details = [Said(f"{STATES[state]}: {count} phần", f"{state}: {count} parts") for state, count in sorted(states.items())]
     if missing:
         details.append(Said(f"{missing} phần không có biên nhận cuối", f"{missing} parts without a final receipt"))
-    if there and (places := _parts_with_receipt(seen, final)):
-        details.append(
-            Said(f"trong tin nhiều phần, chỉ phần {places} có biên nhận", f"of long texts only part {places} got a receipt")
-        )
+    places = parts_with_receipt(seen)
+    if there and places and places < {part.part for part in taken if part.parts > 1}:
+        shown = ", ".join(map(str, sorted(places)))
+        details.append(Said(f"trong tin nhiều phần, chỉ phần {shown} có biên nhận", f"of long texts only part {shown} got a receipt"))
     return Finding(
         "receipts",
         ok=bool(ended) and not missing,
         said=Said(f"{there} trên {len(ended)} phần có biên nhận cuối", f"{there} of {len(ended)} parts got a final receipt"),
         details=tuple(details),
     )
-
-
-def _final_states(seen: Seen) -> dict[str, str]:
-    """Return the state each of our ids ended in, under every form the id may have."""
-    return {
-        form: str(one.receipt.state)
-        for one in seen.receipts
-        if one.receipt.state in FINAL_STATES
-        for form in every_form(one.receipt.message_id)
-    }
-
-
-def _parts_with_receipt(seen: Seen, final: Mapping[str, str]) -> str:
-    """Return which places of long texts got receipts, when it is not all of them (docs/delivery.md F11)."""
-    long = [part for part in seen.parts if part.parts > 1 and part.smsc_id]
-    with_receipt = {part.part for part in long if final.keys() & every_form(part.smsc_id or "")}
-    return ", ".join(map(str, sorted(with_receipt))) if with_receipt < {part.part for part in long} else ""
 
 
 def _ids(card: CarrierCard, dialect: IdDialect) -> Finding:
@@ -322,7 +302,8 @@ def document(report: Report) -> dict[str, Any]:
         "system_id": card.system_id,
         "at": report.at,
         "peer": seen.peer,
-        "failure": failure and {"stage": failure.stage, "reason": str(why(failure)), "bind_status": failure.bind_status},
+        "failure": failure
+        and {"stage": failure.stage, "cause": failure.cause, "reason": str(why(failure)), "bind_status": failure.bind_status},
         "enquire_link_ms": [round(taken * 1000, 1) for taken in seen.enquiries_s],
         "response_ms": report.answers and report.answers._asdict(),
         "receipt_ms": report.receipts and report.receipts._asdict(),
@@ -344,6 +325,7 @@ def document(report: Report) -> dict[str, Any]:
         | {"rule": {"response_id": report.dialect.rule.response, "receipt_id": report.dialect.rule.receipt}},
         "receipts": report.form._asdict(),
         "left_with_carrier": seen.left_alone,
+        **check_extras.document(seen),
         "tps": [step._asdict() for step in report.steps],
         "checks": [
             {"id": item.id, "ok": item.ok, "said": str(item.said), "details": list(map(str, item.details))}

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
-from broadcaster.flow.check import Failure
+from broadcaster.flow.check_seen import Failure
 from broadcaster.lang import Said
 from broadcaster.rules.dialect import Spelling, Where
 from broadcaster.smpp.receipt import ReceiptState
+
+
+class Finding(NamedTuple):
+    """One thing a check looked at; `ok` is None where it could not be judged."""
+
+    id: str
+    ok: bool | None
+    said: Said
+    details: tuple[Said, ...] = ()
+
 
 BIND_WORDS: Final[Mapping[int, Said]] = {
     0x03: Said("nhà mạng không hiểu loại đăng nhập này (bind_transceiver)", "the carrier does not know this kind of bind"),

@@ -10,14 +10,17 @@ from broadcaster.errors import InvalidFileError, Problem
 from broadcaster.files.templates import Template
 from broadcaster.lang import Said
 from broadcaster.model import CarrierCard, CarrierCode, Environment, Order
-from broadcaster.rules.wire import cut, reference_bits
+from broadcaster.rules.wire import cut, pieces, receipt_part, text_rules
 from broadcaster.text.compose import Spellings, compose, footer_for
 from broadcaster.text.finding import Severity
-from broadcaster.text.lint import TextRules, lint, lint_sender
+from broadcaster.text.lint import lint, lint_sender
 
 
 class Body(NamedTuple):
-    """One carrier's text: `coding` is ``gsm`` or ``ucs2``, `units` its septets or UTF-16 units, `sha256` of its UTF-8."""
+    """One carrier's text: `coding` is ``gsm`` or ``ucs2``, `units` its septets or UTF-16 units, `sha256` of its UTF-8.
+
+    `parts` counts submit_sm; `receipt_part` is the one of them that gets a receipt, 0 when each does (F11).
+    """
 
     carrier: CarrierCode
     text: str
@@ -25,6 +28,7 @@ class Body(NamedTuple):
     parts: int
     units: int
     sha256: str
+    receipt_part: int
 
 
 def bodies(
@@ -46,20 +50,12 @@ def bodies(
     made = []
     for code in order.audience.carriers:
         card = cards[code]
-        rules = TextRules(
-            order.variant,
-            rehearsal,
-            footer,
-            max_parts=card.max_parts,
-            forbidden=card.forbidden,
-            allow_unicode=card.allow_unicode,
-            reference_bits=reference_bits(card),
-        )
+        rules = text_rules(card, order.variant, rehearsal=rehearsal, footer=footer)
         errors = [finding.message for finding in lint(text, rules) if finding.severity is Severity.ERROR]
         problems += [_problem(order, Said(f"{card.name}: ", f"{card.name}: "), message) for message in errors]
-        segments = cut(text, card)
+        segments, parts = cut(text, card), len(pieces(text, card))
         digest = hashlib.sha256(text.encode()).hexdigest()
-        made.append(Body(code, text, str(segments.coding), len(segments.parts), segments.units, digest))
+        made.append(Body(code, text, str(segments.coding), parts, segments.units, digest, receipt_part(card, parts)))
     if problems:
         raise InvalidFileError(problems)
     return made

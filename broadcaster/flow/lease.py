@@ -23,6 +23,7 @@ from broadcaster.rules.lifecycle import Action, move
 from broadcaster.store import messages
 from broadcaster.store.audit import Auditor
 from broadcaster.store.campaigns import Campaign, Lane, approvals, change_campaign, change_lane, find_campaign, lanes
+from broadcaster.store.control import sending_stopped
 from broadcaster.store.messages import Leased
 from broadcaster.store.times import from_ms, to_ms
 from broadcaster.store.vault import Vault
@@ -37,6 +38,7 @@ class Denied(Enum):
 
     NOTHING_DUE = "nothing is due"
     NOT_RUNNING = "the campaign or this carrier's part of it is not running"
+    STOPPED = "everything is stopped, or this carrier is paused"
     CLOSED = "the window is closed, or closes too soon"
     OVER = "the deadline has passed"
     NOT_APPROVED = "what is stored is not what was signed"
@@ -59,6 +61,8 @@ class Grant(NamedTuple):
     messages: Sequence[Leased]
     numbers: Sequence[int]
     """The number of each message."""
+    receipt_part: int = 0
+    """The part that gets a receipt; 0 when each does."""
 
 
 class Gate:
@@ -85,6 +89,8 @@ class Gate:
         item = next((lane for lane in every if lane.id == lane_id), None)
         if item is None or item.halted or found.state is not CampaignState.RUNNING or found.started_ms is None:
             return Denied.NOT_RUNNING
+        if sending_stopped(connection, item.carrier):
+            return Denied.STOPPED
         order = readable_order(found)
         if order is None or not self._approved(connection, found, order, item, every):
             return self._halt(connection, found, now)
@@ -118,6 +124,7 @@ class Gate:
             order.override_refusals,
             leased[1],
             numbers,
+            item.receipt_part,
         )
 
     def _lease(self, connection: Connection, item: Lane, limit: int, now_ms: int) -> tuple[int, list[Leased]] | None:
@@ -134,7 +141,7 @@ class Gate:
     def _approved(self, connection: Connection, found: Campaign, order: Order, item: Lane, every: Sequence[Lane]) -> bool:
         bodies = {body["carrier"]: body for body in found.content["bodies"]}
         body = bodies.get(item.carrier)
-        if body is None or (body["text"], body["parts"]) != (item.body, item.parts):
+        if body is None or (body["text"], body["parts"], body.get("receipt_part", 0)) != (item.body, item.parts, item.receipt_part):
             return False
         if sum(lane.messages for lane in every) > order.audience.max_recipients:
             return False

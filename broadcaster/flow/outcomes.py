@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 from sqlalchemy import Connection
 
 from broadcaster.model import CarrierCode
-from broadcaster.store import messages, receipts
+from broadcaster.store import messages, unknown
 from broadcaster.store.messages import Outcome
 from broadcaster.store.writer import Writer
 
@@ -20,14 +20,27 @@ log = structlog.get_logger("send")
 
 
 class Outcomes:
-    """Collect what became of one carrier account's parts; `durable` is called with the number of messages whose end is stored."""
+    """Collect what became of the parts of one bind; `durable` is called with the number of messages whose end is stored.
 
-    def __init__(self, carrier: CarrierCode, writer: Writer, *, now_ms: Callable[[], int], durable: Callable[[int], None]) -> None:
+    `count` is called with each batch inside the transaction that makes it durable.
+    """
+
+    def __init__(
+        self,
+        carrier: CarrierCode,
+        writer: Writer,
+        *,
+        now_ms: Callable[[], int],
+        durable: Callable[[int], None],
+        count: Callable[[Connection, Sequence[Outcome]], None] | None = None,
+    ) -> None:
         self._carrier = carrier
         self._writer = writer
         self._now_ms = now_ms
         self._durable = durable
+        self._count = count
         self._noted: list[Outcome] = []
+        self._late: list[Outcome] = []
         self._deferred: list[tuple[int, int]] = []
         self._closed: list[int] = []
         self._ended = 0
@@ -36,10 +49,14 @@ class Outcomes:
     @property
     def settled(self) -> bool:
         """Whether nothing waits to be stored."""
-        return not (self._busy or self._noted or self._closed or self._ended)
+        return not (self._busy or self._noted or self._late or self._closed or self._ended)
 
     def note(self, outcome: Outcome) -> None:
         self._noted.append(outcome)
+
+    def resolve(self, outcome: Outcome) -> None:
+        """Note the late answer to a part that was noted as uncertain (F39)."""
+        self._late.append(outcome)
 
     def end(self, message_id: int, *, not_before_ms: int | None) -> None:
         """Note that a message leaves its lease, for good or until `not_before_ms`."""
@@ -55,16 +72,17 @@ class Outcomes:
         """Hand what has gathered to the writer, one batch at a time."""
         if self._busy or self.settled:
             return
-        outcomes, deferred, closed, ended = self._noted, self._deferred, self._closed, self._ended
-        self._noted, self._deferred, self._closed, self._ended = [], [], [], 0
+        outcomes, late, deferred, closed, ended = self._noted, self._late, self._deferred, self._closed, self._ended
+        self._noted, self._late, self._deferred, self._closed, self._ended = [], [], [], [], 0
         now_ms = self._now_ms()
 
         def store(connection: Connection) -> None:
             messages.record_outcomes(connection, outcomes)
+            if self._count is not None:
+                self._count(connection, outcomes)
+            unknown.resolve(connection, late)
             messages.defer(connection, deferred)
             messages.close_leases(connection, closed, now_ms)
-            if outcomes:
-                receipts.match_waiting(connection)
 
         def stored(done: asyncio.Future[None]) -> None:
             error = done.exception()
@@ -76,6 +94,7 @@ class Outcomes:
                 "outcomes-not-stored", carrier=self._carrier, error=type(error).__name__, reason=str(error), parts=len(outcomes)
             )
             self._noted = outcomes + self._noted
+            self._late = late + self._late
             self._deferred = deferred + self._deferred
             self._closed = closed + self._closed
             self._ended += ended

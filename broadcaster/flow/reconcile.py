@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from sqlalchemy import Connection, func, select
 
+from broadcaster.flow.invariant import Check
 from broadcaster.flow.judgement import readable_order
-from broadcaster.flow.settle import FINAL, UNPARSED
+from broadcaster.flow.settle import UNPARSED
+from broadcaster.lang import Said
 from broadcaster.link.ledger import LedgerRow, read_ledger
 from broadcaster.model import CarrierCard, DropReason, State
+from broadcaster.rules.lifecycle import FINAL_RECEIPTS
 from broadcaster.rules.numbers import NumberPlan
 from broadcaster.rules.refusal import Kind, read_reply
-from broadcaster.rules.wire import cut
+from broadcaster.rules.wire import part_reference, pieces
 from broadcaster.smpp.receipt import ReceiptState, normal_id
 from broadcaster.store.campaigns import campaigns, lanes
 from broadcaster.store.schema import LANE_SHIFT, lane, message, opt_out, receipt, reply, submission
@@ -44,6 +47,8 @@ class Comparison(NamedTuple):
     """The carrier took or refused a part that we have no record of."""
     unsigned: int
     """Parts whose text is no part of any campaign's signed text."""
+    wrong_references: int
+    """Parts of long texts whose number that ties them is not the one of this subscriber and campaign (F60)."""
     uncertain_taken: int
     """Parts we named uncertain that the carrier did take."""
     uncertain_not_taken: int
@@ -65,6 +70,16 @@ class _Ours(NamedTuple):
     status: int | None
     smsc_id: str | None
     written: bool
+    reference: int | None
+    """What ties the parts of this subscriber's text together."""
+
+
+class _Answer(NamedTuple):
+    """What the carrier answered to one submit_sm, and the number that tied its part to the others."""
+
+    status: int
+    smsc_id: str | None
+    reference: int | None
 
 
 class _Theirs:
@@ -75,7 +90,7 @@ class _Theirs:
         self._plan = plan
         self._texts = texts
         self._overriding = overriding
-        self.taken: dict[tuple[int, str], list[tuple[int, str | None]]] = {}
+        self.taken: dict[tuple[int, str], list[_Answer]] = {}
         self.receipts: dict[tuple[int, str], list[tuple[str, bool]]] = {}
         self.refusing: dict[int, int] = {}
         self.totals: Counter[str] = Counter()
@@ -104,8 +119,8 @@ class _Theirs:
         self.totals["unsigned"] += sha not in self._texts
         if row.part == 1 and sha not in self._overriding:
             self.totals["late"] += row.t > self.refusing.get(number, row.t) + REFUSAL_GRACE_NS
-        answer = (row.status or 0, normal_id(row.id, self._card.ids.response) if row.id else None)  # type: ignore[arg-type]
-        self.taken.setdefault((number, sha), []).append(answer)
+        smsc_id = normal_id(row.id, self._card.ids.response) if row.id else None  # type: ignore[arg-type]
+        self.taken.setdefault((number, sha), []).append(_Answer(row.status or 0, smsc_id, row.ref))
 
 
 def compare(connection: Connection, card: CarrierCard, vault: Vault, plan: NumberPlan, ledger: Path) -> Comparison:
@@ -116,16 +131,20 @@ def compare(connection: Connection, card: CarrierCard, vault: Vault, plan: Numbe
     for row in read_ledger(ledger):
         theirs.note(row)
     taken, totals = theirs.taken, theirs.totals
-    unknown: list[tuple[int, str]] = []
+    unknown: list[_Ours] = []
     for ours in _submissions(connection, card, vault, signed):
         if ours.smsc_id:
             totals["receipts_not_kept"] += not _agrees(ours.state, theirs.receipts.pop((ours.key[0], ours.smsc_id), []))
         if ours.status is not None:
-            totals["missing_there"] += not _strike(taken, ours.key, (ours.status, ours.smsc_id))
+            totals["missing_there" if (struck := _strike(taken, ours)) is None else "found"] += 1
+            totals["wrong_references"] += _wrongly_tied(struck, ours)
         elif ours.written:
-            unknown.append(ours.key)
-    for key in unknown:
-        totals["uncertain_taken" if taken.get(key) and _strike(taken, key, taken[key][0]) else "uncertain_not_taken"] += 1
+            unknown.append(ours)
+    # Only when every answer we know has found its own can the rest be that of an unknown attempt.
+    for ours in unknown:
+        struck = _strike(taken, ours)
+        totals["uncertain_not_taken" if struck is None else "uncertain_taken"] += 1
+        totals["wrong_references"] += _wrongly_tied(struck, ours)
     return Comparison(
         submits=totals["submit"],
         receipts=totals["receipt"],
@@ -134,9 +153,11 @@ def compare(connection: Connection, card: CarrierCard, vault: Vault, plan: Numbe
         missing_here=totals["missing_here"] + sum(map(len, taken.values())),
         unsigned=totals["unsigned"],
         unacknowledged=totals["unacknowledged"],
+        wrong_references=totals["wrong_references"],
         uncertain_taken=totals["uncertain_taken"],
         uncertain_not_taken=totals["uncertain_not_taken"],
-        receipts_not_kept=totals["receipts_not_kept"] + _not_stored(connection, card, theirs.receipts, {key[0] for key in unknown}),
+        receipts_not_kept=totals["receipts_not_kept"]
+        + _not_stored(connection, card, theirs.receipts, {ours.key[0] for ours in unknown}),
         refusals_not_kept=_not_in_force(connection, vault, list(theirs.refusing)),
         sent_after_refusal=totals["late"],
         replies_not_kept=max(0, totals["replies_acked"] - _replies_kept(connection, card)),
@@ -153,33 +174,43 @@ def _overriding(connection: Connection) -> list[int]:
 def _signed_parts(connection: Connection, card: CarrierCard) -> dict[int, list[str]]:
     """Return lane id → SHA-256 of the text of each part."""
     rows = connection.execute(select(lane.c.id, lane.c.body).where(lane.c.carrier == card.code))
-    return {row.id: [hashlib.sha256(part.encode()).hexdigest() for part in cut(row.body, card).parts] for row in rows}
+    return {row.id: [hashlib.sha256(part.encode()).hexdigest() for part in pieces(row.body, card)] for row in rows}
 
 
 def _submissions(connection: Connection, card: CarrierCard, vault: Vault, signed: Mapping[int, list[str]]) -> Iterator[_Ours]:
     columns = (submission, message.c.token)
     query = select(*columns).join(message, message.c.id == submission.c.message_id).where(submission.c.carrier == card.code)
+    campaign_of = {row.id: row.campaign_id for row in connection.execute(select(lane.c.id, lane.c.campaign_id))}
     for rows in connection.execution_options(yield_per=ROWS_AT_ONCE).execute(query).partitions():
         numbers = vault.reveal([row.token for row in rows])
         for row, number in zip(rows, numbers, strict=True):
             shas = signed.get(row.message_id >> LANE_SHIFT, [])
             sha = shas[row.part - 1] if 0 < row.part <= len(shas) else ""
-            written = row.sent_ns is not None or row.state == State.UNCERTAIN
-            yield _Ours((number, sha), row.state, row.status, row.smsc_id, written)
+            written = row.sent_ns is not None or row.state == State.UNCERTAIN or row.resolved is not None
+            reference = part_reference(row.token, campaign_of.get(row.message_id >> LANE_SHIFT, 0), card)
+            yield _Ours((number, sha), row.state, row.status, row.smsc_id, written, reference)
 
 
-def _strike(taken: dict[tuple[int, str], list[tuple[int, str | None]]], key: tuple[int, str], answer: tuple[int, str | None]) -> bool:
-    """Strike one answer off the ledger's list; False when it is not there."""
-    answers = taken.get(key)
-    if not answers or answer not in answers:
-        return False
-    answers.remove(answer)
-    return True
+def _strike(taken: dict[tuple[int, str], list[_Answer]], ours: _Ours) -> _Answer | None:
+    """Strike our attempt's answer off the ledger's list, for one of unknown answer any, if need be; None when it is not there."""
+    answers = taken.get(ours.key, [])
+    if ours.status is None:
+        fitting = sorted(answers, key=lambda answer: answer.smsc_id != ours.smsc_id)
+    else:
+        fitting = [answer for answer in answers if (answer.status, answer.smsc_id) == (ours.status, ours.smsc_id)]
+    if not fitting:
+        return None
+    answers.remove(fitting[0])
+    return fitting[0]
+
+
+def _wrongly_tied(struck: _Answer | None, ours: _Ours) -> bool:
+    return struck is not None and struck.reference not in {None, ours.reference}
 
 
 def _agrees(state: int, found: list[tuple[str, bool]]) -> bool:
     """Tell whether our state follows from the receipts the carrier sent: acknowledged final ones count, one not acknowledged may."""
-    finals = [(FINAL.get(ReceiptState[STAT[stat]]), acked) for stat, acked in found if stat in STAT]
+    finals = [(FINAL_RECEIPTS.get(ReceiptState[STAT[stat]]), acked) for stat, acked in found if stat in STAT]
     if any(acked for _, acked in finals):
         return state in {final for final, _ in finals}
     return state in {State.ACCEPTED, *(final for final, _ in finals)}
@@ -216,3 +247,56 @@ def _not_in_force(connection: Connection, vault: Vault, numbers: list[int]) -> i
         found = connection.execute(select(opt_out.c.token).where(opt_out.c.token.in_(tokens))).scalars().all()
         missing += len(tokens) - len(found)
     return missing
+
+
+_DIFFERENCES: list[tuple[Callable[[Comparison], int], Said]] = [
+    (
+        lambda found: found.missing_there,
+        Said("phần ta ghi đã được trả lời nhưng sổ nhà mạng không có", "parts answered here, not in the ledger"),
+    ),
+    (
+        lambda found: found.missing_here,
+        Said("phần có trong sổ nhà mạng nhưng ta không ghi", "parts in the ledger that we have no record of"),
+    ),
+    (lambda found: found.unsigned, Said("phần có nội dung không ai ký", "parts with a text nobody signed")),
+    (
+        lambda found: found.wrong_references,
+        Said("phần mang số ghép khác số của thuê bao ấy", "parts tied by another number than that subscriber's"),
+    ),
+    (
+        lambda found: found.receipts_not_kept,
+        Said("biên nhận đã xác nhận mà kết quả của ta khác", "acknowledged receipts that we show otherwise"),
+    ),
+    (
+        lambda found: found.refusals_not_kept,
+        Said("lời từ chối đã xác nhận mà chưa có hiệu lực", "acknowledged refusals not in force"),
+    ),
+    (
+        lambda found: found.replies_not_kept,
+        Said("tin đến đã xác nhận mà ta không còn giữ", "acknowledged replies that we do not keep"),
+    ),
+    (
+        lambda found: found.sent_after_refusal,
+        Said("tin gửi sau khi thuê bao đã nhắn từ chối", "messages sent after the subscriber had texted a refusal"),
+    ),
+    (
+        lambda found: found.unacknowledged,
+        Said(
+            "biên nhận và tin đến mà nhà mạng còn giữ vì ta chưa xác nhận",
+            "receipts and replies the carrier still holds, never acknowledged",
+        ),
+    ),
+]
+
+
+def ledger_check(card: CarrierCard, found: Comparison) -> Check:
+    """I5, I11, I14: our records and the carrier's ledger agree, message by message."""
+    details = [Said(f"{number} {what.vi}", f"{number} {what.en}") for get, what in _DIFFERENCES if (number := get(found))]
+    unknown = found.uncertain_taken + found.uncertain_not_taken
+    said = Said(
+        f"{card.name}: khớp sổ nhà mạng: {found.submits} phần, {found.receipts} biên nhận, {found.replies} tin đến; "
+        f"chưa rõ {unknown} (nhà mạng đã nhận {found.uncertain_taken})",
+        f"{card.name}: agrees with the ledger: {found.submits} parts, {found.receipts} receipts, {found.replies} replies; "
+        f"uncertain {unknown} (taken by the carrier: {found.uncertain_taken})",
+    )
+    return Check("I5", not details, said, details)

@@ -10,12 +10,14 @@ from itertools import accumulate
 
 from sqlalchemy import Connection
 
+from broadcaster.errors import NotFoundError
 from broadcaster.model import Area, AreaCode, CampaignState, CarrierCard, CarrierCode, Environment, Person, Role, State
 from broadcaster.review.data import (
     AreaFigures,
     Body,
     CampaignFacts,
     CarrierFigures,
+    Chapter,
     ControlEvent,
     Curve,
     CurvePoint,
@@ -31,8 +33,9 @@ from broadcaster.review.data import (
 )
 from broadcaster.rules.tally import Tally, Totals, tally
 from broadcaster.store import audit, figures
-from broadcaster.store.campaigns import Campaign, Lane, approvals, find_campaign, lanes
+from broadcaster.store.campaigns import Campaign, Lane, approvals, find_campaign, lanes, remainder_of, remainders
 from broadcaster.store.engine import Store
+from broadcaster.store.messages import fold_all
 from broadcaster.store.refusals import replies_between
 from broadcaster.store.times import from_ms, to_ms
 
@@ -56,6 +59,8 @@ def review(
     `people` adds titles and roles to the signatures. Raises `NotFoundError` when there is no such campaign, `StoreError` for a fault
     of the database.
     """
+    with store.write() as connection:
+        fold_all(connection)
     with store.read() as connection:
         found = find_campaign(connection, reference)
         its_lanes = lanes(connection, found.id)
@@ -87,6 +92,7 @@ def review(
             audit_head=audit.head(connection),
             audit_entries=len(entries),
             unmatched_receipts=figures.unmatched_receipts(connection, from_at, to_at),
+            story=_story(connection, found),
         )
 
 
@@ -120,6 +126,30 @@ def _facts(found: Campaign) -> CampaignFacts:
         deadline_at=_at(found.deadline_ms),
         reason=found.reason,
     )
+
+
+def _story(connection: Connection, found: Campaign) -> tuple[Chapter, ...]:
+    """Return the chapters before and after this campaign with its own, oldest first."""
+    line = [found]
+    # A remainder is younger than what it is the remainder of; whatever else an edit has made of the rows ends the walk.
+    while (name := remainder_of(line[0])) is not None:
+        try:
+            before = find_campaign(connection, name)
+        except NotFoundError:
+            break
+        if before.id >= line[0].id:
+            break
+        line.insert(0, before)
+    after = [found]
+    while after:
+        after = [later for item in after for later in remainders(connection, item.name) if later.id > item.id]
+        line += after
+    return tuple(_chapter(connection, item) for item in line) if len(line) > 1 else ()
+
+
+def _chapter(connection: Connection, item: Campaign) -> Chapter:
+    totals = tally(figures.summary_rows(connection, lanes(connection, item.id))).whole
+    return Chapter(item.name, item.state, remainder_of(item), totals.planned, totals.not_reached, totals.delivered)
 
 
 def _at(at_ms: int | None) -> dt.datetime | None:

@@ -3,44 +3,42 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
+import datetime as dt
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 import structlog
 from sqlalchemy import Connection
 
+from broadcaster.flow.idwatch import IdWatch
 from broadcaster.link.client import Inbound
-from broadcaster.model import CarrierCard, DropReason, Msisdn, State
+from broadcaster.model import CarrierCard, DropReason, Msisdn
+from broadcaster.rules.lifecycle import FINAL_RECEIPTS
 from broadcaster.rules.numbers import NumberPlan
 from broadcaster.rules.refusal import Kind, read_reply
 from broadcaster.smpp.bodies import DataSm, DeliverSm
 from broadcaster.smpp.events import Quarantined
+from broadcaster.smpp.fields import Tag, Tlvs, tlv_int
 from broadcaster.smpp.receipt import ReceiptState, classify, content, normal_id, parse_receipt
 from broadcaster.store import receipts
 from broadcaster.store.receipts import Received
 from broadcaster.store.refusals import Refusal, Reply, record_refusals, record_replies
+from broadcaster.store.times import SYSTEM, to_ms
 from broadcaster.store.vault import Vault
 from broadcaster.store.writer import Writer
 
 STORE_FAILED: Final = 0x64
 """ESME_RX_T_APPN: the carrier keeps it and sends it again."""
 
-FINAL: Final[Mapping[ReceiptState, State]] = MappingProxyType(
-    {
-        ReceiptState.DELIVERED: State.DELIVERED,
-        ReceiptState.EXPIRED: State.EXPIRED,
-        ReceiptState.DELETED: State.DELETED,
-        ReceiptState.UNDELIVERABLE: State.UNDELIVERABLE,
-        ReceiptState.REJECTED: State.REJECTED,
-    }
-)
-"""What a receipt proves for good; the other states say only that the carrier still has the message, or nothing."""
-
 NATIONAL_TON: Final = 2
 """SMPP 3.4, 5.2.5."""
 MOST_ERROR: Final = 16
+MOST_DATE: Final = 20
+MOST_REFERENCE: Final = 0xFFFF
+_MEANING: Final = {
+    state: (state.name, None if FINAL_RECEIPTS.get(state) is None else int(FINAL_RECEIPTS[state])) for state in ReceiptState
+}
+"""What is stored of a receipt's state: its name, and the state of the part that it proves for good."""
 UNPARSED: Final = "UNPARSED"
 """The `stat` of a receipt that could not be read."""
 
@@ -70,6 +68,8 @@ class Inbox:
         plan: NumberPlan,
         refused: set[bytes],
         acknowledge: Callable[[Sequence[Inbound], int], None],
+        now: Callable[[], dt.datetime] = SYSTEM.now,
+        ids: IdWatch | None = None,
     ) -> None:
         self._card = card
         self._writer = writer
@@ -77,6 +77,8 @@ class Inbox:
         self._plan = plan
         self._refused = refused
         self._acknowledge = acknowledge
+        self._now = now
+        self._ids = ids or IdWatch(card)
         self._waiting: list[Inbound] = []
         self._storing = False
 
@@ -96,10 +98,7 @@ class Inbox:
         def settle(connection: Connection) -> None:
             record_refusals(connection, read.refusals)
             record_replies(connection, read.replies)
-            if read.received:
-                before = receipts.newest_id(connection)
-                receipts.record_receipts(connection, read.received)
-                receipts.match(connection, before)
+            receipts.record_receipts(connection, read.received)
 
         def stored(done: asyncio.Future[None]) -> None:
             self._storing = False
@@ -118,20 +117,24 @@ class Inbox:
         self._writer.submit(settle).add_done_callback(stored)
 
     def _read(self, batch: Sequence[Inbound]) -> _Read:
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = to_ms(self._now())
         code, form = self._card.code, self._card.ids.receipt
         tokens = self._tokens([_sender(inbound.body) for inbound in batch])
         read = _Read([], [], [])
-        for inbound, token in zip(batch, tokens, strict=True):
-            body = inbound.body
+        note = self._ids.note_receipt
+        for (_, _, body), token in zip(batch, tokens, strict=True):
             if isinstance(body, Quarantined):
                 log.warning("unreadable", carrier=code, reason=body.reason)
                 read.replies.append(Reply(code, None, "unreadable", "", now_ms))
             elif (found := parse_receipt(body) if classify(body) == "receipt" else None) is not None:
-                state = FINAL.get(found.state)
+                note(found)
+                stat, state = _MEANING[found.state]
                 smsc_id = normal_id(found.message_id, form)  # type: ignore[arg-type]
                 error = found.error[:MOST_ERROR] if found.error else None
-                read.received.append(Received(code, smsc_id, token, found.state.name, state, error, now_ms))
+                date = found.submit_date[:MOST_DATE] if found.submit_date else None
+                # A named tuple's own constructor takes twice as long.
+                fields = (code, smsc_id, token, stat, state, error, now_ms, _reference(body.tlvs) if body.tlvs else None, date)
+                read.received.append(tuple.__new__(Received, fields))
             elif classify(body) == "message" or read_reply(content(body)).kind is not Kind.OTHER:
                 self._read_message(body, token, now_ms, read)
             else:
@@ -153,6 +156,12 @@ class Inbox:
         good: list[Msisdn] = [number for number in numbers if not isinstance(number, DropReason)]
         sealed = iter(self._vault.tokens(good))
         return [None if isinstance(number, DropReason) else next(sealed) for number in numbers]
+
+
+def _reference(tlvs: Tlvs) -> int | None:
+    """Return the user_message_reference that the carrier repeats (5.3.2.17); None when there is none, or no sound one."""
+    reference = tlv_int(tlvs, Tag.USER_MESSAGE_REFERENCE)
+    return reference if reference is not None and reference <= MOST_REFERENCE else None
 
 
 def _sender(body: DeliverSm | DataSm | Quarantined) -> str:

@@ -13,6 +13,7 @@ from broadcaster.model import CampaignState, CarrierCard, CarrierCode, Person, S
 from broadcaster.rules.approval import Judgement
 from broadcaster.rules.plan import predict
 from broadcaster.store.campaigns import Campaign, Lane, find_campaign, lanes
+from broadcaster.store.control import AccountOrder, Stop, account_orders, standing_stop
 from broadcaster.store.engine import Store, service_running
 from broadcaster.store.links import LinkRow, links
 from broadcaster.store.receipts import newest_id
@@ -51,6 +52,8 @@ class Progress(NamedTuple):
     limit_tps: int | None
     finish_ms: int | None
     halted: str | None
+    paused: str | None = None
+    """Why a person paused this carrier's account; None when it is not paused."""
 
 
 class Status(NamedTuple):
@@ -62,6 +65,8 @@ class Status(NamedTuple):
     refused_since_planning: int
     receipts: int
     service_running: bool
+    stop: Stop | None = None
+    """The stop of everything, when there is one."""
 
 
 def fresh(row: LinkRow, now: dt.datetime) -> bool:
@@ -85,8 +90,12 @@ def status(
         rows = links(connection)
         alive = service_alive(store, rows, now)
         current = {carrier: row for carrier, row in rows.items() if alive and fresh(row, now)}
-        sends = alive and found.state is CampaignState.RUNNING
-        progress = [_progress(connection, found, lane, cards, current, now, sends=sends) for lane in lanes(connection, found.id)]
+        stop, accounts = standing_stop(connection), account_orders(connection)
+        sends = alive and stop is None and found.state is CampaignState.RUNNING
+        progress = [
+            _progress(connection, found, lane, cards, current, accounts.get(lane.carrier), now, sends=sends)
+            for lane in lanes(connection, found.id)
+        ]
         return Status(
             found,
             judgement(connection, found, people),
@@ -94,6 +103,7 @@ def status(
             sum(item.suppressed for item in progress),
             newest_id(connection),
             alive,
+            stop,
         )
 
 
@@ -103,11 +113,14 @@ def _progress(
     lane: Lane,
     cards: Mapping[CarrierCode, CarrierCard],
     rows: Mapping[str, LinkRow],
+    account: AccountOrder | None,
     now: dt.datetime,
     *,
     sends: bool,
 ) -> Progress:
     """Return one lane's progress; `rows` are the links of which the service spoke lately, `sends` when it sends this campaign."""
+    paused = account.reason if account and account.paused else None
+    sends = sends and paused is None
     counted: dict[State, int] = {}
     for state, messages in connection.execute(select(tally.c.state, tally.c.messages).where(tally.c.lane_id == lane.id)):
         counted[State(state)] = counted.get(State(state), 0) + messages
@@ -115,7 +128,8 @@ def _progress(
     order = readable_order(found)
     card = cards.get(lane.carrier)
     ordered = order.max_tps.get(lane.carrier) if order else None
-    limit = min((tps for tps in (card.tps if card else None, ordered) if tps is not None), default=None)
+    ceilings = (card.tps if card else None, ordered, account.tps if account else None)
+    limit = min((tps for tps in ceilings if tps is not None), default=None)
     row = rows.get(lane.carrier)
     finish = None
     if sends and left and order:
@@ -140,4 +154,5 @@ def _progress(
         limit,
         to_ms(finish) if finish else None,
         lane.halted,
+        paused,
     )

@@ -22,8 +22,16 @@ class Link(Protocol):
     def room(self) -> int: ...
     @property
     def outstanding(self) -> int: ...
-    def submit(self, template: SubmitTemplate, destination: bytes, context: object, reference: int | None = None) -> None: ...
+    def submit(
+        self,
+        template: SubmitTemplate,
+        destination: bytes,
+        context: object,
+        reference: int | None = None,
+        part_reference: int | None = None,
+    ) -> None: ...
     def flush(self) -> None: ...
+    async def request_cancel(self, smsc_id: str, source: str, destination: str) -> int | None: ...
 
 
 class Job(NamedTuple):
@@ -38,32 +46,41 @@ class Job(NamedTuple):
 
 
 class Ready(NamedTuple):
-    """A durable lease with everything its messages need to be written."""
+    """A durable lease with everything its messages need to be written; `references` tie each message's parts together."""
 
     grant: Grant
     templates: Sequence[SubmitTemplate]
+    references: Sequence[int | None]
 
 
 class Lease:
-    """One open lease; `open` counts its messages without an outcome, `until_ms` is when what is not written goes back."""
+    """One open lease of `job`'s lane.
 
-    __slots__ = ("id", "lane_id", "obeys_refusals", "open", "templates", "until_ms")
+    `open` counts its messages without an outcome, `until_ms` is when what is not written goes back; of `charged` parts, by which the
+    account's quotas were lowered, `spent` were or may have been accepted.
+    """
 
-    def __init__(self, ready: Ready) -> None:
+    __slots__ = ("charged", "id", "job", "lane_id", "obeys_refusals", "open", "spent", "templates", "until_ms")
+
+    def __init__(self, ready: Ready, job: Job) -> None:
         grant = ready.grant
         self.id = grant.lease_id
+        self.job = job
         self.lane_id = grant.lane_id
         self.templates = ready.templates
         self.open = len(grant.messages)
         self.until_ms = to_ms(grant.until)
         self.obeys_refusals = not grant.overrides_refusals
+        self.charged = sum(len(leased.parts) for leased in grant.messages)
+        self.spent = 0
 
 
 class Message:
     """One leased message under way.
 
     `todo` lists (part, attempt) not yet written, in order; `later` those left for another lease; `open_parts` counts those written
-    and unanswered. `taken` says that a part written under this lease was or may have been accepted, `halved` that one was before.
+    and unanswered; `reference` ties its parts together on the handset. `taken` says that a part written under this lease was or may
+    have been accepted, `halved` that one was before.
     """
 
     __slots__ = (
@@ -73,6 +90,7 @@ class Message:
         "later",
         "lease",
         "open_parts",
+        "reference",
         "refused",
         "taken",
         "todo",
@@ -81,8 +99,9 @@ class Message:
         "wait_s",
     )
 
-    def __init__(self, leased: Leased, number: int, lease: Lease) -> None:
+    def __init__(self, leased: Leased, number: int, reference: int | None, lease: Lease) -> None:
         self.id = leased.id
+        self.reference = reference
         self.token = leased.token
         self.destination = str(number).encode()
         self.todo = deque(leased.parts)

@@ -7,7 +7,7 @@ import dataclasses
 import itertools
 import random
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
@@ -15,7 +15,9 @@ from typing import Any, Final, NamedTuple
 from broadcaster.lang import Said
 from broadcaster.link.backoff import Backoff, Ending, Pace
 from broadcaster.link.pump import Pump
+from broadcaster.link.question import Question, answered
 from broadcaster.link.reasons import why_no_authority, why_unreachable
+from broadcaster.link.silence import Silence
 from broadcaster.link.tls import client_context
 from broadcaster.model import CarrierCard
 from broadcaster.smpp import (
@@ -23,7 +25,9 @@ from broadcaster.smpp import (
     Bind,
     BindKind,
     BindRefused,
+    Body,
     Bound,
+    CancelSm,
     Command,
     DataSm,
     DataSmResp,
@@ -49,7 +53,6 @@ from broadcaster.smpp import (
 CONNECT_TIMEOUT_S: Final = 10.0
 UNBIND_TIMEOUT_S: Final = 5.0
 PEER_UNBOUND_WAIT_S: Final = 5.0
-EXPIRIES_IN_A_ROW: Final = 3
 
 _ALREADY_BOUND: Final = 0x05
 _BAD_CREDENTIALS: Final = frozenset({0x0E, 0x0F, 0x53})
@@ -93,7 +96,7 @@ class Client:
     messages reported as unanswered (F39). They get batches, and run on the loop's thread.
 
     `timers` are those that the card does not carry; `pace` is shared by all binds of one account, so that an outage is not followed
-    by all of them connecting at once (F41).
+    by all of them connecting at once (F41). The card's hosts are tried in turn; without `keep_trying` there is one connection only.
     """
 
     def __init__(
@@ -109,8 +112,19 @@ class Client:
         backoff: Backoff = Backoff(),  # noqa: B008 - frozen
         timers: Timers = Timers(),  # noqa: B008 - frozen
         pace: Pace | None = None,
+        keep_trying: bool = True,
     ) -> None:
+        self.ending: tuple[Ending, Said] | None = None
+        """How the last connection, or the last try to have one, ended."""
+        self.bind_status: int | None = None
+        """The command status with which the carrier refused the last bind."""
+        self.error: OSError | None = None
+        """Why the last connection did not come about, where the system said why."""
         self._card = card
+        self._hosts = itertools.cycle(card.endpoints)
+        self.endpoint = next(self._hosts)
+        """Where the connection leads, or the next one will."""
+        self._keep_trying = keep_trying
         self._on_answer = on_answer
         self._on_unanswered = on_unanswered
         self._on_inbound = on_inbound
@@ -124,11 +138,9 @@ class Client:
         self._bound = False
         self._leaving = False
         self._session_number = 0
-        self._bind_status: int | None = None
         self._ended: asyncio.Future[Said] | None = None
         self._unacknowledged = 0
-        self._expiries_in_a_row = 0
-        self._expiry_times: deque[float] = deque()
+        self._silence = Silence(card.window, card.response_timeout_s)
         self._stop_asked = asyncio.Event()
         self._idle = asyncio.Event()
         self._finished = asyncio.Event()
@@ -164,9 +176,10 @@ class Client:
                 if self._stop_asked.is_set():
                     break
                 started = self._clock()
-                ending, why = await self._live_once()
-                if self._stop_asked.is_set():
+                self.ending = ending, why = await self._live_once()
+                if self._stop_asked.is_set() or not self._keep_trying:
                     break
+                self.endpoint = next(self._hosts)
                 if ending is Ending.LOST:
                     lasted_s = self._clock() - started
                     endings = Counter({Ending.LOST: 0 if lasted_s > self._backoff.longest_s else endings[Ending.LOST]})
@@ -203,6 +216,11 @@ class Client:
             pump.close(_STOPPED)
         await self._finished.wait()
 
+    def drop(self, reason: Said) -> None:
+        """Cut the connection off at once and make it anew: after a standstill nobody knows what the carrier thinks of it (T7)."""
+        if self._pump is not None:
+            self._pump.abort(reason)
+
     def submit(
         self,
         template: SubmitTemplate,
@@ -219,6 +237,25 @@ class Client:
         if pump is None or not pump.open:
             raise LocalProtocolError("not bound")
         pump.session.submit(template, destination, context, self._clock(), reference, part_reference)
+
+    async def request(self, body: Body) -> int | None:
+        """Send another request, enquire_link or cancel_sm say, and return its answer's command status; None when none comes.
+
+        Raises LocalProtocolError when not bound, when the window is full, or when a field does not fit.
+        """
+        pump = self._pump
+        if pump is None or not pump.open:
+            raise LocalProtocolError("not bound")
+        question: Question = asyncio.get_running_loop().create_future()
+        pump.session.request(body, question, self._clock())
+        pump.flush()
+        return await question
+
+    async def request_cancel(self, smsc_id: str, source: str, destination: str) -> int | None:
+        """Ask the carrier to drop a message that it still holds (4.9.1); as `request`."""
+        card = self._card
+        tons = (card.source_ton, card.source_npi, card.destination_ton, card.destination_npi)
+        return await self.request(CancelSm(smsc_id, source, destination, *tons))
 
     def flush(self) -> None:
         """Write what was submitted or acknowledged, in one piece."""
@@ -253,7 +290,8 @@ class Client:
 
     async def _live_once(self) -> tuple[Ending, Said]:
         """Connect, bind and pump until the connection ends; return how and why."""
-        card, loop = self._card, asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
+        card = dataclasses.replace(self._card, endpoint=self.endpoint)
         self._on_state(LinkState.CONNECTING, str(card.endpoint))
         self._begin_session()
         self._ended = loop.create_future()
@@ -261,6 +299,7 @@ class Client:
         try:
             context = client_context(card)
         except OSError as error:
+            self.error = error
             return Ending.UNREACHABLE, why_no_authority(error, card)
         opening = asyncio.ensure_future(
             loop.create_connection(
@@ -279,6 +318,7 @@ class Client:
                 return Ending.UNREACHABLE, Said(vi=f"{card.endpoint} không trả lời", en=f"{card.endpoint} does not answer")
             opening.result()
         except OSError as error:
+            self.error = error
             return Ending.UNREACHABLE, why_unreachable(error, card)
         finally:
             stopping.cancel()
@@ -286,18 +326,17 @@ class Client:
         if self._stop_asked.is_set() and self._pump is not None:
             self._pump.close(_STOPPED)
         why = await self._ended
-        if self._bind_status is not None:
-            return _ending_of(self._bind_status), why
+        if self.bind_status is not None:
+            return _ending_of(self.bind_status), why
         return (Ending.LOST if self._bound else Ending.UNREACHABLE), why
 
     def _begin_session(self) -> None:
         self._session_number = next(_session_numbers)
         self._bound = False
         self._leaving = False
-        self._bind_status = None
+        self.bind_status = self.error = None
         self._unacknowledged = 0
-        self._expiries_in_a_row = 0
-        self._expiry_times.clear()
+        self._silence = Silence(self._card.window, self._card.response_timeout_s)
 
     def _ask_to_bind(self, pump: Pump) -> None:
         self._pump = pump
@@ -311,16 +350,18 @@ class Client:
         expired: list[object] = []
         inbounds: list[Inbound] = []
         late: list[tuple[object, int, str | None]] = []
+        session_number, new = self._session_number, tuple.__new__
         for event in events:
-            if isinstance(event, Answered):
+            if type(event) is Answered:
                 answers.append(event)
-            elif isinstance(event, Delivered):
+            elif type(event) is Delivered:
                 # A named tuple's own constructor takes twice as long, and this one is made for every receipt.
-                inbounds.append(tuple.__new__(Inbound, (event.sequence, self._session_number, event.body)))
+                sequence, body = event
+                inbounds.append(new(Inbound, (sequence, session_number, body)))
             elif isinstance(event, Quarantined):
                 inbounds.append(Inbound(event.sequence, self._session_number, event))
             elif isinstance(event, TimedOut) and event.context is not _UNBIND:
-                expired.append(event.context)
+                expired += self._unanswered([event.context])
             elif isinstance(event, Late):
                 late.append(event)
             else:
@@ -339,7 +380,7 @@ class Client:
         self._note_idle()
 
     def _on_answers(self, pump: Pump, answers: list[tuple[object, int, str | None]]) -> None:
-        self._expiries_in_a_row = 0
+        self._silence.broken()
         self._on_answer(answers)
         if _NOT_BOUND in {status for _, status, _ in answers}:
             pump.close(Said(vi="nhà mạng nói phiên chưa đăng nhập", en="the carrier says that the session is not bound"))
@@ -349,33 +390,34 @@ class Client:
             self._bound = True
             self._on_state(LinkState.BOUND, event.system_id)
         elif isinstance(event, BindRefused):
-            self._bind_status = event.status
+            self.bind_status = event.status
             name = describe(event.status)
             pump.close(Said(vi=f"nhà mạng từ chối đăng nhập: {name}", en=f"the carrier refused the bind: {name}"))
         elif isinstance(event, PeerUnbound):
             self._leaving = True
             asyncio.get_running_loop().call_later(PEER_UNBOUND_WAIT_S, pump.close, _LEFT)
-        elif isinstance(event, Responded | TimedOut):
+        elif (isinstance(event, Responded) and not answered(event.context, event.status)) or isinstance(event, TimedOut):
             pump.close(_STOPPED)
 
     def _on_expired(self, pump: Pump, contexts: list[object]) -> None:
         """Report answers that did not come; give the session up when that is more than an accident (F34)."""
-        now, timeout_s = self._clock(), self._card.response_timeout_s
-        self._expiries_in_a_row += len(contexts)
-        self._expiry_times.extend([now] * len(contexts))
-        while self._expiry_times and self._expiry_times[0] < now - timeout_s:
-            self._expiry_times.popleft()
+        timeout_s = self._card.response_timeout_s
         reason = Said(vi=f"không có trả lời trong {timeout_s:g} giây", en=f"no answer within {timeout_s:g} s")
         self._on_unanswered(contexts, str(reason))
-        if self._expiries_in_a_row >= EXPIRIES_IN_A_ROW or len(self._expiry_times) > max(1, self._card.window / 2):
+        if self._silence.grown(self._clock(), len(contexts)):
             pump.close(reason)
+
+    @staticmethod
+    def _unanswered(contexts: list[Any]) -> list[Any]:
+        """Return the messages among requests that got no answer; whoever awaits one of the others is told."""
+        return [context for context in contexts if context is not _UNBIND and not answered(context, None)]
 
     def _on_end(self, _pump: Pump, contexts: list[Any], reason: Said) -> None:
         self._pump = None
         if self._leaving:
             reason = _LEFT
         try:
-            left = [context for context in contexts if context is not _UNBIND]
+            left = self._unanswered(contexts)
             if left:
                 self._on_unanswered(left, str(reason))
         finally:

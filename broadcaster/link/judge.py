@@ -12,6 +12,7 @@ from broadcaster.link.faults import Fault, Faults, Occasion
 from broadcaster.link.part import read_part
 from broadcaster.link.receipts import message, number_quoted, quoted, receipt
 from broadcaster.link.temperament import Lot, Temperament, draw, spell_id
+from broadcaster.model import CarrierCard
 from broadcaster.smpp import ReceiptState, SubmitSm, Tag
 
 OK: Final = 0
@@ -33,8 +34,9 @@ _NO_LOT: Final = Lot(1.0, 1.0, 1.0)
 class Judge:
     """Decide as the temperament says; the same seed and the same submits bring the same decisions."""
 
-    def __init__(self, temperament: Temperament, faults: Faults, now: float) -> None:
+    def __init__(self, temperament: Temperament, faults: Faults, now: float, card: CarrierCard) -> None:
         self._temperament = temperament
+        self._ucs2_data_coding, self._alphabet = card.ucs2_data_coding, card.gsm_alphabet
         self._faults = faults
         self._faulty = faults.has(Occasion.SUBMIT)
         self._drawn = any(
@@ -53,7 +55,7 @@ class Judge:
         """Decide about one submit that came by `session`."""
         mood, chance = self._temperament, self._random.random
         lot = draw(mood.seed, body.destination) if self._drawn else _NO_LOT
-        part = read_part(body)
+        part = read_part(body, self._ucs2_data_coding, self._alphabet)
         struck = self._faults.strike(Occasion.SUBMIT, now) if self._faulty else ()
         status = self._status(lot.refuse, now)
         answer_at = now + mood.response_delay_ms.at(chance())

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from broadcaster.smpp import SubmitSm, Tag
+from broadcaster.smpp.fields import Tlvs, tlv_int
 from broadcaster.text import gsm
 
 USER_DATA_HEADER: Final = 0x40
@@ -29,16 +30,22 @@ class Part(NamedTuple):
     """What a receipt repeats of it."""
 
 
-def read_part(body: SubmitSm) -> Part:
-    """Read the part in `body`, whichever way its text travels."""
+def read_part(body: SubmitSm, ucs2_data_coding: int = UCS2, alphabet: gsm.Alphabet = "gsm") -> Part:
+    """Read the part in `body`, whichever way its text travels; what is not UCS-2 is read in `alphabet`."""
     octets = body.short_message or body.tlvs.get(Tag.MESSAGE_PAYLOAD, b"")
-    part, parts, ref = 1, 1, None
+    part, parts, ref = _segment(body.tlvs) if body.tlvs else (1, 1, None)
     if body.esm_class & USER_DATA_HEADER and octets:
         end = 1 + octets[0]
         part, parts, ref = _place(octets[1:end])
         octets = octets[end:]
-    sha, beginning = _digest(body.data_coding, octets)
+    sha, beginning = _digest(octets, "utf-16-be" if body.data_coding == ucs2_data_coding else alphabet)
     return Part(part, parts, ref, sha, beginning)
+
+
+def _segment(tlvs: Tlvs) -> tuple[int, int, int | None]:
+    """Return (part, parts, reference) from the parameters of segmentation (SMPP 3.4, 5.3.2.22 to 24)."""
+    ref, total, part = (tlv_int(tlvs, tag) for tag in (Tag.SAR_MSG_REF_NUM, Tag.SAR_TOTAL_SEGMENTS, Tag.SAR_SEGMENT_SEQNUM))
+    return (1, 1, None) if ref is None or total is None or part is None else (part, total, ref)
 
 
 def _place(header: bytes) -> tuple[int, int, int | None]:
@@ -56,10 +63,10 @@ def _place(header: bytes) -> tuple[int, int, int | None]:
 
 
 @lru_cache(maxsize=4096)
-def _digest(data_coding: int, octets: bytes) -> tuple[str, str]:
+def _digest(octets: bytes, coding: str) -> tuple[str, str]:
     """Return the digest and the beginning of a text. A campaign has few texts, so this is nearly always a look-up."""
     try:
-        text = octets.decode("utf-16-be") if data_coding == UCS2 else gsm.decode(octets)
+        text = gsm.decode(octets) if coding == "gsm" else octets.decode(coding)
     except UnicodeDecodeError:
         text = octets.decode("latin-1")
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest(), text[:RECEIPT_TEXT_CHARACTERS]

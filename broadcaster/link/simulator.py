@@ -23,6 +23,7 @@ from broadcaster.lang import Said
 from broadcaster.link.certificates import Authority, server_context
 from broadcaster.link.fate import Fate, Owed
 from broadcaster.link.faults import Faults, Occasion
+from broadcaster.link.held import Held
 from broadcaster.link.incidents import BY_OURSELVES, Incidents, ahead_of_bind_resp, meet
 from broadcaster.link.judge import OK, THROTTLED, Judge
 from broadcaster.link.ledger import Ledger
@@ -36,6 +37,7 @@ from broadcaster.model import CarrierCard
 from broadcaster.smpp import (
     BindRequested,
     BindResp,
+    CancelSm,
     CancelSmResp,
     DataSmResp,
     Delivered,
@@ -45,6 +47,7 @@ from broadcaster.smpp import (
     Quarantined,
     QuerySm,
     QuerySmResp,
+    ReceiptState,
     Requested,
     Responded,
     Role,
@@ -104,7 +107,7 @@ class Simulator:
         self._link_faults = self._faults.has(Occasion.LINK)
         self._chances = random.Random(f"{temperament.seed}/wire")  # noqa: S311 - choices must repeat with the seed
         self._incidents = Incidents(self._owe, self._restart)
-        self._judge = Judge(temperament, self._faults, clock())
+        self._judge = Judge(temperament, self._faults, clock(), card)
         self._disconnect_at = temperament.disconnect_after
         self._down_until = 0.0
         self._sessions: dict[Pump, int] = {}
@@ -119,6 +122,7 @@ class Simulator:
         self._receipts: Wheel[Fate] = Wheel(TICK_S)
         self._owed_later: Wheel[Owed] = Wheel(TICK_S)
         self._outbox: deque[Owed] = deque()
+        self._held = Held() if card.cancels else None
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_due = 0.0
 
@@ -165,7 +169,8 @@ class Simulator:
             self._outbox.extend(owed_of(link.session.close()))
         wall_ns = time.time_ns()
         owed = [*self._outbox, *self._owed_later.rest()]
-        owed += [self._judge.receipt(fate, wall_ns // 10**9) for fate in self._receipts.rest()]
+        left = self._receipts.rest()
+        owed += [self._judge.receipt(fate, wall_ns // 10**9) for fate in (self._held.without_dropped(left) if self._held else left)]
         self._rows += [one.ledger_row(wall_ns, acknowledged=False) for one in owed]
         self._some_rows.set()
         self._many_rows.set()
@@ -197,6 +202,8 @@ class Simulator:
                 self._outbox.extend(owed_of([event.context]))
             elif isinstance(event, BindRequested):
                 self._judge_bind(link, event)
+            elif self._held and isinstance(event, Requested) and isinstance(event.body, CancelSm):
+                self._cancel(link, event.sequence, self._held.drop(event.body))
             elif isinstance(event, Requested | Delivered | Quarantined):
                 _decline(link, event)
         if submits and link in self._sessions:
@@ -263,6 +270,8 @@ class Simulator:
                     self._answers.add(fate.answer_due, pair)
             for due in fate.receipt_dues:
                 self._receipts.add(due, fate)
+            if self._held:
+                self._held.keep(fate)
             for due, state in fate.passing:
                 self._owed_later.add(due, self._judge.receipt(fate, fate.wall_s, state))
             if fate.reply is not None:
@@ -278,6 +287,11 @@ class Simulator:
         link.respond(fate.sequence, GenericNack())
         link.session.outgoing()
         link.write(odd_response(fate))
+
+    def _cancel(self, link: Pump, sequence: int, dropped: Fate | None) -> None:
+        link.respond(sequence, CancelSmResp(), _CANCEL_FAILED if dropped is None else OK)
+        if dropped is not None:
+            self._outbox.append(self._judge.receipt(dropped, int(time.time()), ReceiptState.DELETED))
 
     def _note_delivery(self, event: Responded, wall_ns: int) -> None:
         if event.context is BY_OURSELVES:
@@ -312,7 +326,7 @@ class Simulator:
         due = self._receipts.take(now)
         if due:
             wall_s, write = int(time.time()), self._judge.receipt
-            self._outbox.extend([write(fate, wall_s) for fate in due])
+            self._outbox.extend([write(fate, wall_s) for fate in (self._held.without_dropped(due) if self._held else due)])
         self._outbox.extend(self._owed_later.take(now))
         takers = [link for link in self._sessions if link.open and link.session.state in _TAKES_DELIVERIES]
         for link in takers:

@@ -209,6 +209,19 @@ class ControlEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class Chapter:
+    """One campaign of a story: each later one went to those whom an earlier one did not reach, so nobody is delivered to twice."""
+
+    name: str
+    state: CampaignState
+    remainder_of: str | None
+    planned: int
+    not_reached: int
+    """Refused, failed, lapsed or cancelled: whom a remainder may go to."""
+    delivered: int
+
+
+@dataclass(frozen=True, slots=True)
 class Review:
     """The delivery review of one campaign. `rows` is the one source of every count of messages; the rest details it."""
 
@@ -227,6 +240,8 @@ class Review:
     audit_entries: int
     unmatched_receipts: Mapping[CarrierCode, int] = field(default_factory=dict)
     """Receipts during the campaign for which no submission is known, by carrier."""
+    story: tuple[Chapter, ...] = ()
+    """This campaign with those it is a remainder of and its own remainders, oldest first; empty when it stands alone."""
     totals: Totals = field(init=False)
 
     def __post_init__(self) -> None:
@@ -235,6 +250,11 @@ class Review:
     def tally(self) -> Tally:
         """Return the totals computed anew from `rows`."""
         return tally(self.rows)
+
+    @property
+    def story_delivered(self) -> int:
+        """Subscribers for whom delivery is confirmed, by whichever campaign of the story."""
+        return sum(chapter.delivered for chapter in self.story)
 
     @property
     def provisional(self) -> bool:

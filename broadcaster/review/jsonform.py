@@ -39,6 +39,7 @@ def document(review: Review) -> dict[str, Any]:
         "refusals": [asdict(item) for item in review.refusals],
         "uncertain": [asdict(item) for item in review.uncertain],
         "unmatched_receipts": dict(review.unmatched_receipts),
+        "story": [asdict(item) for item in review.story],
         "events": [asdict(item) for item in review.events],
         "audit": {"entries": review.audit_entries, "head": review.audit_head},
     }

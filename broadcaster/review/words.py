@@ -8,9 +8,9 @@ from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from broadcaster.lang import Said, say, spoken
-from broadcaster.model import TIMEZONE, Exclusion, Role, State
+from broadcaster.model import TIMEZONE, CampaignState, Exclusion, Role, State
 from broadcaster.review.data import HANDSET, CarrierFigures, Review
-from broadcaster.rules.lifecycle import ACTION_NAMES
+from broadcaster.rules.lifecycle import ACTION_NAMES, STATE_NAMES
 from broadcaster.rules.refusal import Kind
 from broadcaster.smpp.status import NAMES, describe
 
@@ -68,6 +68,13 @@ REPLIES: Final[Mapping[str, Said]] = {
 }
 
 _ACTIONS: Final[Mapping[str, Said]] = {str(move): words for move, words in ACTION_NAMES.items()} | {
+    "uncertain-release": Said("cho gửi lại tin chưa rõ", "send what was uncertain again"),
+    "uncertain-settle": Said("để yên tin chưa rõ", "leave what was uncertain"),
+    "carrier-pause": Said("tạm dừng một nhà mạng", "pause a carrier"),
+    "carrier-resume": Said("gửi tiếp tới một nhà mạng", "let a carrier go on"),
+    "carrier-rate": Said("đổi tốc độ của một nhà mạng", "change a carrier's rate"),
+    "stop-all": Said("dừng toàn bộ", "stop everything"),
+    "stop-lift": Said("gỡ lệnh dừng toàn bộ", "lift the stop of everything"),
     "carrier-halt": Said("dừng gửi tới một nhà mạng", "stop sending to a carrier"),
 }
 
@@ -107,6 +114,10 @@ def said(words: Said) -> str:
 def action(name: str) -> str:
     """Name an audit action; one that is no move of a campaign stays as it is."""
     return said(_ACTIONS[name]) if name in _ACTIONS else name
+
+
+def campaign_state(state: CampaignState) -> str:
+    return said(STATE_NAMES[state])
 
 
 def reply_kind(kind: str) -> str:

@@ -17,6 +17,8 @@ from broadcaster.smpp.receipt import IdForm, Receipt, ReceiptState, normal_id
 _FORMS: Final[tuple[IdForm, ...]] = ("raw", "hex")
 """``dec`` is read like ``raw``: only its name says that the digits are decimal."""
 
+_RULES: Final = tuple((response, receipt) for response in _FORMS for receipt in _FORMS)
+
 FINAL_STATES: Final = frozenset(ReceiptState) - {
     ReceiptState.SCHEDULED,
     ReceiptState.ENROUTE,
@@ -63,12 +65,11 @@ class IdDialect(NamedTuple):
 
 def detect_ids(responses: Sequence[str], receipts: Sequence[str], believed: IdRule) -> IdDialect:
     """Find the rule under which most ids in receipts belong to a response; where several do equally, the card's own is kept."""
-    rules = [(response, receipt) for response in _FORMS for receipt in _FORMS]
-    scores = {rule: _matches(responses, receipts, *rule) for rule in rules}
+    scores = {rule: _matches(responses, receipts, *rule) for rule in _RULES}
     own = (_plain(believed.response), _plain(believed.receipt))
-    best = max(rules, key=lambda rule: (scores[rule], rule == own))
+    best = max(_RULES, key=lambda rule: (scores[rule], rule == own))
     spelt = spelling(responses), spelling(receipts)
-    rivals = [rule for rule in rules if scores[rule] == scores[best] and not _alike(rule, best, responses, receipts)]
+    rivals = [rule for rule in _RULES if scores[rule] == scores[best] and not _alike(rule, best, responses, receipts)]
     rule = believed if best == own and scores[own] else _named(best, *spelt)
     return IdDialect(rule, *spelt, scores[best], scores[own], len(set(receipts)), scores[best] > 0 and not rivals)
 
@@ -76,6 +77,38 @@ def detect_ids(responses: Sequence[str], receipts: Sequence[str], believed: IdRu
 def every_form(message_id: str) -> frozenset[str]:
     """Return what an id may be under any rule; two ids may be one message's when their sets meet."""
     return frozenset(normal_id(message_id, form) for form in _FORMS)
+
+
+def same_id(one: str, other: str, form: str) -> bool:
+    """Tell whether two spellings in one carrier's receipts are one id under a card's `form`."""
+    return normal_id(one, _plain(form)) == normal_id(other, _plain(form))
+
+
+def other_rules(believed: IdRule) -> list[IdRule]:
+    """Return every rule that reads ids otherwise than the card's."""
+    own = (_plain(believed.response), _plain(believed.receipt))
+    return [IdRule(*rule) for rule in _RULES if rule != own]
+
+
+def stored_id(receipt_id: str, believed: IdRule, rule: IdRule) -> str:
+    """Return the id that a message is stored under (by `believed`) if a receipt's, so stored too, is its own when read by `rule`."""
+    meant = normal_id(_written(receipt_id, believed.receipt), _plain(rule.receipt))
+    return normal_id(_written(meant, rule.response), _plain(believed.response))
+
+
+def propose(rule: IdRule, believed: IdRule, *, responses: Sequence[str], receipts: Sequence[str], seen: int) -> IdDialect:
+    """Name a rule that brought stored ids together, of `seen` distinct receipts that the card's own leaves without a message."""
+    spelt = (
+        spelling([_written(one, believed.response) for one in responses]),
+        spelling([_written(one, believed.receipt) for one in receipts]),
+    )
+    named = _named((_plain(rule.response), _plain(rule.receipt)), *spelt)
+    return IdDialect(named, *spelt, len(receipts), 0, seen, certain=True)
+
+
+def _written(stored: str, form: str) -> str:
+    """Undo `normal_id`: return a spelling that a carrier may have used for a stored id."""
+    return f"{int(stored):x}" if form == "hex" and stored.isascii() and stored.isdigit() else stored
 
 
 def spelling(ids: Sequence[str]) -> Spelling:
@@ -128,6 +161,8 @@ class SeenReceipt(NamedTuple):
     by_data_sm: bool
     at_s: float
     """When it came, on the clock of the sending."""
+    reference: int | None = None
+    """user_message_reference, where it was repeated."""
 
 
 class Where(StrEnum):

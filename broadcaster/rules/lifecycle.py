@@ -10,6 +10,7 @@ from typing import Final
 from broadcaster.errors import RefusedError
 from broadcaster.lang import Said
 from broadcaster.model import CampaignState, State
+from broadcaster.smpp.receipt import ReceiptState
 
 
 class Action(StrEnum):
@@ -22,19 +23,23 @@ class Action(StrEnum):
     PAUSE = "pause"
     RESUME = "resume"
     CANCEL = "cancel"
+    REQUEUE = "requeue"
+    """What was certainly refused waits for another try, inside the signed window and deadline."""
     FINISH = "finish"
     """Nothing is left to send, or the deadline passed and the rest has lapsed."""
     HALT = "halt"
-    """The content no longer matches what was signed, or the kill switch was thrown: this campaign never sends again."""
+    """The content no longer matches what was signed: this campaign never sends again."""
     EXPIRE = "expire"
     """It was not started in the time its approval names."""
 
 
-COMMANDS: Final = frozenset({Action.SUBMIT, Action.APPROVE, Action.SCHEDULE, Action.PAUSE, Action.RESUME, Action.CANCEL})
+COMMANDS: Final = frozenset(
+    {Action.SUBMIT, Action.APPROVE, Action.SCHEDULE, Action.PAUSE, Action.RESUME, Action.CANCEL, Action.REQUEUE}
+)
 """What a person does by a command; the rest is the service's own."""
 
 _SUBMITTED, _APPROVED, _SCHEDULED = CampaignState.SUBMITTED, CampaignState.APPROVED, CampaignState.SCHEDULED
-_RUNNING, _PAUSED = CampaignState.RUNNING, CampaignState.PAUSED
+_RUNNING, _PAUSED, _FINISHED = CampaignState.RUNNING, CampaignState.PAUSED, CampaignState.FINISHED
 
 MOVES: Final[Mapping[tuple[CampaignState | None, Action], CampaignState]] = MappingProxyType(
     {
@@ -44,6 +49,10 @@ MOVES: Final[Mapping[tuple[CampaignState | None, Action], CampaignState]] = Mapp
         (_SCHEDULED, Action.START): CampaignState.RUNNING,
         (_RUNNING, Action.PAUSE): CampaignState.PAUSED,
         (_PAUSED, Action.RESUME): CampaignState.RUNNING,
+        (_RUNNING, Action.REQUEUE): CampaignState.RUNNING,
+        (_PAUSED, Action.REQUEUE): CampaignState.PAUSED,
+        # It was over: sending begins again only when a person resumes it.
+        (_FINISHED, Action.REQUEUE): CampaignState.PAUSED,
         (_RUNNING, Action.FINISH): CampaignState.FINISHED,
         (_PAUSED, Action.FINISH): CampaignState.FINISHED,
         (_SUBMITTED, Action.EXPIRE): CampaignState.EXPIRED,
@@ -61,6 +70,9 @@ MOVES: Final[Mapping[tuple[CampaignState | None, Action], CampaignState]] = Mapp
     }
 )
 """(where it stands, what is done) → where it stands then; None is a campaign that does not exist yet. What is absent is refused."""
+
+ENDED: Final = frozenset({CampaignState.FINISHED, CampaignState.CANCELLED, CampaignState.HALTED, CampaignState.EXPIRED})
+"""Nothing is sent any more, and nothing will be unless a person requeues."""
 
 STATE_NAMES: Final[Mapping[CampaignState, Said]] = MappingProxyType(
     {
@@ -85,6 +97,7 @@ ACTION_NAMES: Final[Mapping[Action, Said]] = MappingProxyType(
         Action.PAUSE: Said(vi="tạm dừng", en="pause"),
         Action.RESUME: Said(vi="gửi tiếp", en="resume"),
         Action.CANCEL: Said(vi="hủy", en="cancel"),
+        Action.REQUEUE: Said(vi="xếp gửi lại tin bị từ chối", en="requeue what was refused"),
         Action.FINISH: Said(vi="kết thúc", en="finish"),
         Action.HALT: Said(vi="chặn", en="halt"),
         Action.EXPIRE: Said(vi="cho quá hạn", en="expire"),
@@ -121,15 +134,16 @@ def move(state: CampaignState | None, action: Action) -> CampaignState:
 FINAL_FROM: Final = State.EXPIRED
 """From here upward a state is the carrier's final evidence."""
 
-_RECEIPTS: Final[Mapping[str, State]] = MappingProxyType(
+FINAL_RECEIPTS: Final[Mapping[ReceiptState, State]] = MappingProxyType(
     {
-        "DELIVRD": State.DELIVERED,
-        "EXPIRED": State.EXPIRED,
-        "DELETED": State.DELETED,
-        "UNDELIV": State.UNDELIVERABLE,
-        "REJECTD": State.REJECTED,
+        ReceiptState.DELIVERED: State.DELIVERED,
+        ReceiptState.EXPIRED: State.EXPIRED,
+        ReceiptState.DELETED: State.DELETED,
+        ReceiptState.UNDELIVERABLE: State.UNDELIVERABLE,
+        ReceiptState.REJECTED: State.REJECTED,
     }
 )
+"""What a receipt proves for good; the other states say only that the carrier still has the message, or nothing (F14)."""
 
 
 def join(attempt_states: Iterable[State]) -> State:
@@ -150,8 +164,3 @@ def is_open(state: State) -> bool:
 def is_final(state: State) -> bool:
     """Tell whether the carrier's receipt has settled it."""
     return state >= FINAL_FROM
-
-
-def from_receipt(name: str) -> State | None:
-    """Return the state a receipt's ``stat`` proves; None for an intermediate or unknown one (SMPP 3.4 appendix B)."""
-    return _RECEIPTS.get(name.upper())

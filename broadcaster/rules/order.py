@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from broadcaster.lang import Said
@@ -21,6 +22,7 @@ from broadcaster.model import (
 )
 
 ALL_DAY: Final = "all-day"
+TITLE_CHARS: Final = 200
 _WINDOW: Final = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-(?:([01]\d|2[0-3]):([0-5]\d)|24:00)", re.ASCII)
 
 
@@ -50,6 +52,14 @@ def window_text(window: DailyWindow) -> str:
     return f"{window.opens:%H:%M}-{closes}"
 
 
+def remainder_order(order: Order, *, name: str, max_recipients: int) -> Order:
+    """Return the order that goes, on the same terms, to those whom this one does not reach; its start is still to be named."""
+    ending = " (gửi tiếp)"
+    title = order.title if order.title.endswith(ending) else order.title[: TITLE_CHARS - len(ending)] + ending
+    audience = replace(order.audience, remainder_of=order.name, max_recipients=max_recipients)
+    return replace(order, name=name, title=title, start=None, audience=audience)
+
+
 def order_to_json(order: Order) -> dict[str, Any]:
     """Return the order as JSON values, every mapping sorted, so that equal orders give equal bytes."""
     audience = order.audience
@@ -59,6 +69,7 @@ def order_to_json(order: Order) -> dict[str, Any]:
             "carriers": sorted(audience.carriers),
             "communes": sorted(audience.communes),
             "max_recipients": audience.max_recipients,
+            "remainder_of": audience.remainder_of,
             "roster_max_age_h": audience.roster_max_age_h,
         },
         "deadline_h": order.deadline_h,
@@ -101,6 +112,7 @@ def order_from_json(document: Mapping[str, Any]) -> Order:
             active_within_h=audience["active_within_h"],
             roster_max_age_h=audience["roster_max_age_h"],
             max_recipients=audience["max_recipients"],
+            remainder_of=audience["remainder_of"],
         ),
         window=parse_window(document["window"]),
         start=None if start is None else dt.datetime.fromisoformat(start),

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from broadcaster.smpp.status import Verdict
+from broadcaster.smpp.status import RINVDSTADR, RINVSRCADR, RX_P_APPN, Verdict, verdict
+
+RINVMSGLEN: Final = 0x01
+RX_R_APPN: Final = 0x66
+PERMANENT: Final = frozenset({RINVMSGLEN, RINVDSTADR, RX_P_APPN, RX_R_APPN})
+"""Refusals that no further try can change (docs/delivery.md F53)."""
+BURNING: Final = PERMANENT | {RINVSRCADR}
+"""Refusals that a wrong sender or form of number gives to everybody (F53): so few of them are bearable."""
 
 
 class Kind(StrEnum):
@@ -21,33 +28,39 @@ class Kind(StrEnum):
 
 
 class Next(NamedTuple):
-    """The step that follows; `wait_s` counts for `RETRY_LATER` only."""
+    """The step that follows; `wait_s` counts for `RETRY_LATER` only; `halts` stops the carrier at once, and burns no row (F54)."""
 
     kind: Kind
     wait_s: int = 0
+    halts: bool = False
 
 
-def after(verdict: str, tries: int, retry_after_s: Sequence[int]) -> Next:
-    """Return what follows the `tries`-th counted try (1 is the first) of a part (docs/delivery.md F50–F57).
+def after(status: int, overrides: Mapping[int, str], tries: int, retry_after_s: Sequence[int]) -> Next:
+    """Return what follows the `tries`-th counted try (1 is the first) of a part that was answered `status` (F50–F57).
 
-    `verdict` is the value of an SMPP `Verdict`, `retry_after_s` the card's waits: when they are used up the refusal is final.
-    A `duplicate` answer to a repeated part says that the earlier one was taken. ValueError for an unknown verdict or `tries` < 1.
+    `overrides` are the card's own verdicts, `retry_after_s` its waits: when they are used up the refusal is final. A code that
+    nobody explains is final after one more try (F55). A `duplicate` answer to a repeated part says that the earlier one was taken.
+    ValueError for an override that names no verdict, or `tries` < 1.
     """
     if tries < 1:
         raise ValueError(f"tries start at 1: {tries}")
-    match Verdict(verdict):
+    meaning = verdict(status, overrides)
+    match meaning:
         case Verdict.ACCEPTED:
             return Next(Kind.ACCEPT)
         case Verdict.THROTTLED | Verdict.REBIND:
             return Next(Kind.RETRY_LINK)
-        case Verdict.QUEUE_FULL | Verdict.TEMPORARY | Verdict.MISCONFIGURED:
-            if tries <= len(retry_after_s):
-                return Next(Kind.RETRY_LATER, retry_after_s[tries - 1])
-            return Next(Kind.REFUSE)
         case Verdict.DUPLICATE:
             return Next(Kind.ACCEPT if tries > 1 else Kind.REFUSE)
         case Verdict.REFUSED:
-            return Next(Kind.REFUSE)
+            last = 0 if status in PERMANENT or status in overrides else 1
+        case _:
+            last = len(retry_after_s)
+    if meaning is Verdict.MISCONFIGURED and status != RINVSRCADR:
+        return Next(Kind.RETRY_LATER, retry_after_s[0] if retry_after_s else 0, halts=True)
+    if tries <= min(last, len(retry_after_s)):
+        return Next(Kind.RETRY_LATER, retry_after_s[tries - 1])
+    return Next(Kind.REFUSE)
 
 
 FIRST: Final = 20
@@ -56,6 +69,11 @@ FIRST_AT_LEAST: Final = 10
 RECENT: Final = 1_000
 RECENT_AT_LEAST: Final = 200
 """Answers before the share among the recent means anything."""
+BURNING_PERCENT: Final = 5
+"""More `BURNING` refusals of one code than this share of `RECENT` stop the carrier, whatever its card bears of others (F53)."""
+FULL_RECENT: Final = 100
+FULL_AT_LEAST: Final = 20
+"""Answers before the share of full queues among the last 100 means anything."""
 
 
 class CodeWatch:
@@ -69,33 +87,80 @@ class CodeWatch:
         self._first_percent = first_percent
         self._recent_percent = recent_percent
         self._answers = 0
-        self._recent: deque[int] = deque()
+        self._refusals: deque[tuple[int, int]] = deque()
+        """(place among all answers, code) of those among the recent."""
         self._counts: Counter[int] = Counter()
         self._alarm: int | None = None
 
     def note(self, code: int) -> None:
-        """Count one answer: its command_status, 0 for an acceptance. Throttling is no refusal and is not noted."""
+        """Count one refusal: its command_status. Throttling is no refusal and is not noted."""
         self._answers += 1
-        self._recent.append(code)
-        if code:
-            self._counts[code] += 1
-        if len(self._recent) > RECENT and (oldest := self._recent.popleft()):
-            self._counts[oldest] -= 1
-            if not self._counts[oldest]:
-                del self._counts[oldest]
-        # Between these no share can rise: acceptances only dilute the refusals.
-        telling = code != 0 or self._answers in (FIRST_AT_LEAST, RECENT_AT_LEAST)
-        if telling and self._alarm is None and self._counts:
-            self._alarm = self._excess()
+        self._refusals.append((self._answers, code))
+        self._counts[code] += 1
+        self._look()
+
+    def note_accepted(self, count: int) -> None:
+        """Count so many acceptances."""
+        after = self._answers + count
+        for point in (FIRST_AT_LEAST, RECENT_AT_LEAST):
+            # Elsewhere no share can rise: acceptances only dilute the refusals.
+            if self._answers < point <= after:
+                self._answers = point
+                self._look()
+        self._answers = after
 
     def alarm(self) -> int | None:
         """Return the refusal code that exceeded its share, else None."""
         return self._alarm
 
+    def _look(self) -> None:
+        while self._refusals and self._refusals[0][0] <= self._answers - RECENT:
+            _, code = self._refusals.popleft()
+            self._counts[code] -= 1
+            if not self._counts[code]:
+                del self._counts[code]
+        if self._alarm is None and self._counts:
+            self._alarm = self._excess()
+
     def _excess(self) -> int | None:
+        burning = next(
+            (each for each in self._counts if each in BURNING and 100 * self._counts[each] > BURNING_PERCENT * RECENT), None
+        )
+        if burning is not None:
+            return burning
         code = max(self._counts, key=lambda each: self._counts[each])
-        size = len(self._recent)
+        size = min(self._answers, RECENT)
         share = 100 * self._counts[code]
         early = FIRST_AT_LEAST <= self._answers <= FIRST and share >= self._first_percent * size
         late = size >= RECENT_AT_LEAST and share >= self._recent_percent * size
         return code if early or late else None
+
+
+class FullQueueWatch:
+    """Watch how many of a carrier's last 100 answers say that a queue is full (docs/delivery.md F51).
+
+    A few are subscribers whose own queues are full; more than the card's share mean that the whole gateway is.
+    """
+
+    def __init__(self, percent: int) -> None:
+        self._percent = percent
+        self._answers = 0
+        self._full: deque[int] = deque()
+        """Places, among all answers, of the full queues among the recent."""
+
+    def note_full(self) -> None:
+        """Count one full queue."""
+        self._answers += 1
+        self._full.append(self._answers)
+        while self._full[0] <= self._answers - FULL_RECENT:
+            self._full.popleft()
+
+    def note_others(self, count: int) -> None:
+        """Count so many other answers."""
+        self._answers += count
+
+    @property
+    def too_many(self) -> bool:
+        """Whether full queues are above their share, as of the last of them."""
+        size = min(self._answers, FULL_RECENT)
+        return size >= FULL_AT_LEAST and 100 * len(self._full) > self._percent * size

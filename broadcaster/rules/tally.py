@@ -12,6 +12,9 @@ from broadcaster.rules.lifecycle import is_open
 FAILURES: Final = (State.EXPIRED, State.DELETED, State.UNDELIVERABLE, State.REJECTED)
 """Final receipts that say the text did not reach the phone."""
 
+NOT_REACHED: Final = (State.CANCELLED, State.LAPSED, State.REFUSED, *FAILURES)
+"""Where a message stands that certainly did not arrive whole, and whose subscriber did not refuse it."""
+
 
 class SummaryRow(NamedTuple):
     """One line of a campaign's summary: how many messages, of how many parts, stand so."""
@@ -67,6 +70,11 @@ class Totals:
     @property
     def failed_total(self) -> int:
         return sum(self.failed.values())
+
+    @property
+    def not_reached(self) -> int:
+        """Messages that certainly did not arrive whole, of subscribers who did not refuse: `NOT_REACHED`."""
+        return self.cancelled + self.lapsed + self.refused + self.failed_total
 
     @property
     def planned(self) -> int:

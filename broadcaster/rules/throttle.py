@@ -32,13 +32,11 @@ class Limiter:
     """
 
     def __init__(self, tps: int | None, pace: float = 0.98) -> None:
-        if tps is not None and tps < 1:
-            raise ValueError(f"tps must be at least 1: {tps}")
         if not 0 < pace <= 1:
             raise ValueError(f"pace must be in (0, 1]: {pace}")
+        self._pace = pace
         self._tps = tps
-        self._full_mtps = 0 if tps is None else max(1, round(tps * pace * _MILLI))
-        self._base_mtps = self._full_mtps
+        self._full_mtps = self._base_mtps = self._pace_of(tps)
         self._recovers_from_ns: int | None = None
         self._log: deque[tuple[int, int]] = deque()
         self._in_window = 0
@@ -46,6 +44,29 @@ class Limiter:
         self._seen_ns: int | None = None
         self._held_until_ns: int | None = None
         self._paused_until_ns: int | None = None
+
+    @property
+    def tps(self) -> int | None:
+        """Return the rate that is not exceeded; None for unlimited."""
+        return self._tps
+
+    def change(self, now_ns: int, tps: int | None) -> None:
+        """Obey another rate from now on: what the last second took counts against it, and a throttling stays in force.
+
+        Of an unlimited account nobody knows what the last second took: then nothing is permitted for a second.
+        """
+        mtps = self._pace_of(tps)
+        if self._tps is None:
+            self.hold(now_ns + GUARD_NS)
+            self._recovers_from_ns = None
+        else:
+            self._advance(now_ns)
+            # A throttled account keeps its share of the pace, whatever the new one is.
+            self._base_mtps = max(_MILLI, self._base_mtps * mtps // self._full_mtps)
+        self._tps, self._full_mtps = tps, mtps
+        if self._recovers_from_ns is None:
+            self._base_mtps = mtps
+        self._credit = min(self._credit, _COST)
 
     def hold(self, until_ns: int) -> None:
         """Give no permit before this instant; a hold is never shortened."""
@@ -96,9 +117,18 @@ class Limiter:
         if self._credit < _COST:
             wait_ns = -((self._credit - _COST) // self._rate_mtps(now_ns))
             at_ns = max(at_ns, self._clock(now_ns) + wait_ns)
-        if self._in_window >= self._tps:
-            at_ns = max(at_ns, self._log[0][0] + GUARD_NS)
+        over = self._in_window - self._tps
+        for taken_ns, count in self._log:
+            if over < 0:
+                break
+            at_ns = max(at_ns, taken_ns + GUARD_NS)
+            over -= count
         return at_ns
+
+    def _pace_of(self, tps: int | None) -> int:
+        if tps is not None and tps < 1:
+            raise ValueError(f"tps must be at least 1: {tps}")
+        return 0 if tps is None else max(1, round(tps * self._pace * _MILLI))
 
     def _clock(self, now_ns: int) -> int:
         return now_ns if self._seen_ns is None else max(now_ns, self._seen_ns)

@@ -6,11 +6,9 @@ It looks at the database ten times a second for what other processes changed: ca
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import resource
 import signal
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from typing import Any
 
@@ -18,23 +16,25 @@ import structlog
 from sqlalchemy import Connection
 
 from broadcaster.errors import BroadcasterError, ConfigurationError
-from broadcaster.files.prefixes import read_plan
+from broadcaster.flow.account import Account
+from broadcaster.flow.evidence import weigh
+from broadcaster.flow.fold import FOLD_S, Fold
 from broadcaster.flow.lease import Gate
-from broadcaster.flow.send import Sender
-from broadcaster.flow.settle import Inbox
 from broadcaster.lang import Said
-from broadcaster.link.client import Client, LinkState
 from broadcaster.model import CarrierCard, CarrierCode
 from broadcaster.service.installation import Installation
+from broadcaster.service.line import Line
 from broadcaster.service.local import Campaigns
 from broadcaster.service.logs import configure
+from broadcaster.service.memory import spare_collector
 from broadcaster.service.schedule import Alarm
-from broadcaster.store import messages, receipts
+from broadcaster.service.watch import Watch
+from broadcaster.store import messages, receipts, usage
 from broadcaster.store.campaigns import next_epoch
-from broadcaster.store.engine import service_lock
+from broadcaster.store.engine import Store, service_lock
 from broadcaster.store.links import LinkRow, put_links
 from broadcaster.store.refusals import newest_refusal_id, refusals_after
-from broadcaster.store.times import now_ms
+from broadcaster.store.times import SYSTEM, Clock, to_ms
 from broadcaster.store.writer import Writer
 
 LOOK_S = 0.1
@@ -63,95 +63,88 @@ def run(installation: Installation, *, until_idle: bool = False) -> None:
                 f"There is no carrier card in {settings.carriers_folder}.",
             )
         )
+    spare_collector()
     with ExitStack() as stack:
         if installation.store.path is not None:
             stack.enter_context(service_lock(installation.store.path))
         asyncio.run(Service(installation, cards, until_idle=until_idle).run())
 
 
-class _Line:
-    """One carrier's link with its sender and inbox."""
-
-    def __init__(self, card: CarrierCard, service: Service) -> None:
-        self.card = card
-        self.state = LinkState.CONNECTING
-        self.reason = ""
-        self.since_ms = now_ms()
-        self._counted = (time.monotonic(), 0)
-        self.client = Client(
-            card,
-            on_answer=lambda answers: self.sender.on_answer(answers),  # noqa: PLW0108  made below
-            on_unanswered=lambda flights, reason: self.sender.on_unanswered(flights, reason),  # noqa: PLW0108
-            on_inbound=lambda inbounds: self.inbox.on_inbound(inbounds),  # noqa: PLW0108
-            on_state=self._on_state,
-        )
-        writer, vault, refused = service.writer, service.installation.vault, service.refused
-        self.sender = Sender(card, self.client, writer=writer, gate=service.gate, refused=refused, now=service.now)
-        self.inbox = Inbox(
-            card, writer=writer, vault=vault, plan=read_plan(), refused=refused, acknowledge=self.client.acknowledge_all
-        )
-
-    async def run(self) -> None:
-        """Keep the link up; a fault of our own ends this link alone, and says so."""
-        try:
-            await self.client.run()
-        except Exception as error:  # noqa: BLE001  whatever it is, the other carriers go on
-            log.warning("link-failed", carrier=self.card.code, error=type(error).__name__)
-            self.state, self.reason, self.since_ms = LinkState.STOPPED, f"internal error: {type(error).__name__}", now_ms()
-
-    def _on_state(self, state: LinkState, reason: str) -> None:
-        if state is LinkState.BOUND:
-            reason = str(Said(f"nhà mạng xưng tên «{reason}»", f"the carrier calls itself “{reason}”"))
-        self.state, self.reason, self.since_ms = state, reason, now_ms()
-        say = log.warning if state in {LinkState.LOST, LinkState.REFUSED} else log.info
-        say("link", carrier=self.card.code, state=state.value, reason=reason)
-        if state is LinkState.BOUND:
-            self.sender.pump()
-
-    def row(self) -> LinkRow:
-        moment, sent = time.monotonic(), self.sender.sent
-        before, counted = self._counted
-        self._counted = (moment, sent)
-        rate = (sent - counted) / max(moment - before, 0.001)
-        return LinkRow(self.card.code, self.state.value, self.reason, self.since_ms, now_ms(), rate, self.client.outstanding)
-
-
 class Service:
-    """Everything that lives while the service runs."""
+    """Everything that lives while the service runs.
 
-    def __init__(self, installation: Installation, cards: dict[CarrierCode, CarrierCard], *, until_idle: bool) -> None:
+    All of it reads the time from `clock`, writes through what `writer` makes of the store, and is woken for planned starts by what
+    `alarm` makes of its own look at the database; a simulation hands in its own three.
+    """
+
+    def __init__(
+        self,
+        installation: Installation,
+        cards: Mapping[CarrierCode, CarrierCard],
+        *,
+        until_idle: bool,
+        clock: Clock = SYSTEM,
+        writer: Callable[[Store], Writer] = Writer,
+        alarm: Callable[[Callable[[], None]], Alarm] = Alarm,
+    ) -> None:
         self.installation = installation
+        self.clock = clock
+        self._make_writer = writer
+        self._make_alarm = alarm
         self._cards = cards
         self._until_idle = until_idle
         self._stop = asyncio.Event()
         self.refused: set[bytes] = set()
 
-    @staticmethod
-    def now() -> dt.datetime:
-        return dt.datetime.now(dt.UTC)
+    def stop(self) -> None:
+        """Ask for a clean stop: `run` returns when it is done."""
+        self._stop.set()
 
     async def run(self) -> None:
+        """Run until told to stop. Raises `StoreError` on a database that may have forgotten what was sent (I18)."""
         self._take_signals()
-        store = self.installation.store
         asyncio.get_running_loop().set_exception_handler(_on_fault)
-        self.writer = Writer(store)
+        self._watch = Watch(self.installation, self.clock, self._cards)
+        self.clock = self._watch.guard.clock
+        try:
+            self._watch.open()
+            await self._work()
+        finally:
+            await self._watch.close()
+
+    async def _work(self) -> None:
+        store, here = self.installation.store, self.installation
+        self.writer = self._make_writer(store)
         epoch = await self.writer.submit(self._begin)
-        here = self.installation
+        self._watch.write_note(ahead=True)
         self.gate = Gate(here.people, here.auditor, here.vault, here.settings.environment, epoch)
         await self._recover(epoch)
         with store.read() as connection:
             self._refusal_id = newest_refusal_id(connection)
-        self._lines = [_Line(card, self) for card in self._cards.values()]
-        self._alarm = Alarm(self._see)
-        senders = {line.card.code: line.sender for line in self._lines}
-        self._campaigns = Campaigns(self.installation, self.writer, senders, now=self.now, planned=self._alarm.plan)
+            self._lines = [self._line(card, connection) for card in self._cards.values()]
+        self._alarm = self._make_alarm(self._see)
+        accounts = self._watch.guard.over({line.card.code: line.account for line in self._lines})
+        self._campaigns = Campaigns(here, self.writer, accounts, now=self.clock.now, planned=self._alarm.plan)
         self._alarm.start()
-        links = [asyncio.create_task(line.run()) for line in self._lines]
+        links = [task for line in self._lines for task in line.start()]
         log.info("started", epoch=epoch, carriers=len(self._lines))
         try:
             await self._live(store.watch())
         finally:
             await self._shut_down(links)
+
+    def _line(self, card: CarrierCard, connection: Connection) -> Line:
+        used = usage.used(connection, card.code, self.clock.now())
+        account = Account(
+            card,
+            writer=self.writer,
+            gate=self.gate,
+            refused=self.refused,
+            clock=self.clock,
+            used=used,
+            may_write=self._watch.guard.may_write,
+        )
+        return Line(account, self.installation.vault)
 
     def _begin(self, connection: Connection) -> int:
         epoch = next_epoch(connection)
@@ -161,30 +154,47 @@ class Service:
     async def _recover(self, epoch: int) -> None:
         """Name what the former process left unknown, before anything is sent (protocol step T0)."""
         settled = 0
-        while step := await self.writer.submit(lambda connection: messages.recover(connection, epoch, now_ms(), RECOVER_ROWS)):
+        now_ms = to_ms(self.clock.now())
+        while step := await self.writer.submit(lambda connection: messages.recover(connection, epoch, now_ms, RECOVER_ROWS)):
             settled += step
         if settled:
+            await self.writer.submit(lambda connection: usage.add_crashed(connection, now_ms))
             log.warning("recovered", count=settled)
 
     async def _live(self, changed: Callable[[], bool]) -> None:
-        beat_at = sweep_at = 0.0
+        beat_at = sweep_at = fold_at = 0.0
+        fold = Fold(self.writer, now_ms=lambda: to_ms(self.clock.now()))
         while not self._stop.is_set():
             self._see(changed)
-            moment = time.monotonic()
+            moment = self.clock.monotonic()
             if moment >= beat_at:
                 beat_at = moment + BEAT_S
                 self._beat()
+            if moment >= fold_at:
+                fold_at = moment + FOLD_S
+                fold.tick()
             if moment >= sweep_at:
                 sweep_at = moment + ORPHAN_SWEEP_S
-                self.writer.submit(receipts.match).add_done_callback(_note_failure)
+                self._sweep()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), LOOK_S)
+
+    def _sweep(self) -> None:
+        """Look again at the receipts that found no message, and at whether ids are read as they should be (F02)."""
+        lines = self._lines
+        self.writer.submit(receipts.match).add_done_callback(_note_failure)
+        now_ms = to_ms(self.clock.now())
+        self.writer.submit(lambda connection: [weigh(connection, card, now_ms) for card in self._cards.values()]).add_done_callback(
+            _note_failure
+        )
+        self.writer.submit(lambda connection: [line.ids.judge(connection) for line in lines]).add_done_callback(_note_failure)
 
     def _see(self, changed: Callable[[], bool] = lambda: True) -> None:
         """Look, if anything has changed. A database or file that cannot be read now is looked at again; no lease is given on it."""
         try:
             if changed():
                 self._look()
+            self._watch.look(self._lines)
         except Exception as error:  # noqa: BLE001  whatever it is, what was leased goes on, and nothing more is leased unchecked
             log.warning("look-failed", error=type(error).__name__, reason=str(error))
 
@@ -197,12 +207,14 @@ class Service:
         self._campaigns.look()
 
     def _beat(self) -> None:
-        rows = [line.row() for line in self._lines]
-        self.writer.submit(lambda connection: put_links(connection, rows)).add_done_callback(_note_failure)
+        self._watch.beat(self.writer, self._lines, self._rows())
         self._see()
         self._campaigns.close_what_is_over()
-        if self._until_idle and self._campaigns.idle and not any(line.sender.backlog for line in self._lines):
+        if self._until_idle and self._campaigns.idle and not any(line.account.backlog for line in self._lines):
             self._stop.set()
+
+    def _rows(self) -> list[LinkRow]:
+        return [row for line in self._lines for row in line.rows()]
 
     def _take_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -219,14 +231,14 @@ class Service:
 
     async def _shut_down(self, links: list[asyncio.Task[None]]) -> None:
         self._alarm.stop()
-        for line in self._lines:
-            line.sender.prepare_stop()
-        await asyncio.gather(*(line.sender.finish(FINISH_S) for line in self._lines))
-        await asyncio.gather(*(line.client.stop(line.card.response_timeout_s) for line in self._lines))
+        await asyncio.gather(*(line.finish(FINISH_S) for line in self._lines))
+        await asyncio.gather(*(line.unbind() for line in self._lines))
         await asyncio.gather(*links, return_exceptions=True)
-        await asyncio.gather(*(line.sender.stop() for line in self._lines))
+        await asyncio.gather(*(line.settle() for line in self._lines))
         try:
+            await self.writer.submit(messages.fold_all)
             await self.writer.submit(self._sign_off)
+            self._watch.write_note(ahead=False)
         except BroadcasterError as error:
             log.warning("not-stored", error=type(error).__name__, reason=str(error))
         await self.writer.close()
@@ -234,7 +246,7 @@ class Service:
         log.info("stopped")
 
     def _sign_off(self, connection: Connection) -> None:
-        put_links(connection, [line.row() for line in self._lines])
+        put_links(connection, self._rows())
         self.installation.auditor.record(connection, "service-stop", "service")
 
 

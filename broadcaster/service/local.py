@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 import structlog
 from sqlalchemy import Connection, select
@@ -13,24 +13,47 @@ from sqlalchemy import Connection, select
 from broadcaster.errors import BroadcasterError
 from broadcaster.flow import enlist
 from broadcaster.flow.judgement import readable_order
-from broadcaster.flow.send import Sender
 from broadcaster.flow.underway import Job
 from broadcaster.lang import Said
-from broadcaster.model import CampaignId, CampaignState, CarrierCode, MessageClass, Order, State
+from broadcaster.model import CampaignId, CampaignState, CarrierCard, CarrierCode, MessageClass, Order, State, UnknownPolicy
 from broadcaster.rules import windows
 from broadcaster.rules.lifecycle import MOVES, Action, move
 from broadcaster.service.installation import Installation
-from broadcaster.store import messages
+from broadcaster.service.withdrawals import Withdrawals
+from broadcaster.store import messages, unknown
 from broadcaster.store.campaigns import Campaign, Lane, campaigns, change_campaign, find_campaign, lanes
+from broadcaster.store.control import AccountOrder, Stop, account_orders, standing_stop
 from broadcaster.store.schema import campaign as table
 from broadcaster.store.times import from_ms, to_ms
 from broadcaster.store.writer import Writer
 
 CLOSE_ROWS = 5_000
+UNKNOWN_WAIT_MS: Final = 120_000
+"""How long receipts and late answers have to settle what is unknown before ``at-least-once`` sends it again."""
 LIVE = (CampaignState.SCHEDULED, CampaignState.RUNNING, CampaignState.PAUSED)
 ENDED = (CampaignState.CANCELLED, CampaignState.HALTED)
+FINISH_BEGUN_S: Final = 0.5
+"""How long the other parts of messages begun are still written after a lane was taken away: nothing is after a second (I12)."""
 
 log = structlog.get_logger("service")
+
+
+class Account(Protocol):
+    """What sends one carrier's lanes (flow/account.py)."""
+
+    card: CarrierCard
+
+    def assign(self, jobs: Mapping[int, Job]) -> None: ...
+    def give_back(self, lane_ids: set[int]) -> None: ...
+    def cut_short(self, lane_ids: set[int]) -> None: ...
+    async def cancel(self, smsc_id: str, source: str, destination: str) -> int | None: ...
+
+
+class _Control(NamedTuple):
+    """What people ordered across all campaigns."""
+
+    stop: Stop | None
+    accounts: Mapping[str, AccountOrder]
 
 
 class Campaigns:
@@ -40,7 +63,7 @@ class Campaigns:
         self,
         installation: Installation,
         writer: Writer,
-        senders: Mapping[CarrierCode, Sender],
+        accounts: Mapping[CarrierCode, Account],
         *,
         now: Callable[[], dt.datetime],
         planned: Callable[[Mapping[str, dt.datetime]], None],
@@ -48,10 +71,12 @@ class Campaigns:
         self._store = installation.store
         self._auditor = installation.auditor
         self._writer = writer
-        self._senders = senders
+        self._accounts = accounts
         self._now = now
         self._planned = planned
-        self._assigned: dict[CarrierCode, dict[int, Job]] = {code: {} for code in senders}
+        self._assigned: dict[CarrierCode, dict[int, Job]] = {code: {} for code in accounts}
+        self._control = _Control(None, {})
+        self._withdrawals = Withdrawals(installation, writer, accounts)
         self._enlisting: dict[str, asyncio.Task[None]] = {}
         self._closing: asyncio.Task[None] | None = None
         self._stood: dict[int, str] = {}
@@ -60,8 +85,8 @@ class Campaigns:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is scheduled, running or paused, and what ended early is settled."""
-        return not self._live and not self._unsettled
+        """Whether nothing is scheduled, running or paused, and what ended early is settled and asked back."""
+        return not (self._live or self._unsettled or self._withdrawals.tasks)
 
     def look(self) -> None:
         """Read the campaigns, start and expire what is due, and hand the running lanes to the senders. Raises `StoreError`."""
@@ -71,12 +96,14 @@ class Campaigns:
             stand = _standing(connection, self._stood.keys())
             running = {item.id: item for item in live if item.state is CampaignState.RUNNING}
             open_lanes = lanes(connection, *running)
+            control = _Control(standing_stop(connection), account_orders(connection))
         self._tell(stand)
+        self._tell_orders(control)
         scheduled = [item for item in live if item.state is CampaignState.SCHEDULED]
         self._planned({item.name: from_ms(item.planned_ms) for item in scheduled if item.planned_ms})
         for item in scheduled:
             self._see_to(item, now)
-        self._assign(running, open_lanes)
+        self._assign(running, open_lanes, now)
         self._live = bool(live)
 
     def _tell(self, stand: list[_Standing]) -> None:
@@ -90,6 +117,17 @@ class Campaigns:
                 say("campaign", campaign=name, state=state, **{key: value for key, value in known.items() if value})
         self._stood = {item.id: item.state for item in stand if item.state in LIVE}
 
+    def _tell_orders(self, control: _Control) -> None:
+        """Log what people ordered across all campaigns since the last look."""
+        if control.stop != self._control.stop:
+            reason = {"reason": control.stop.reason} if control.stop else {}
+            log.warning("stop-all" if control.stop else "stop-lifted", **reason)
+        for code, order in control.accounts.items():
+            if order != self._control.accounts.get(code):
+                state = "paused" if order.paused else "open"
+                log.warning("account", carrier=code, state=state, limit_tps=order.tps, reason=order.reason)
+        self._control = control
+
     def _see_to(self, item: Campaign, now: dt.datetime) -> None:
         order = readable_order(item)
         if order is None:
@@ -102,7 +140,7 @@ class Campaigns:
         elif not item.enlisted:
             if item.name not in self._enlisting:
                 self._enlisting[item.name] = asyncio.create_task(self._enlist(item))
-        elif windows.may_start(order, starts_at, now):
+        elif self._control.stop is None and windows.may_start(order, starts_at, now):
             deadline = now + dt.timedelta(hours=order.deadline_h)
             self._move(item, Action.START, started_ms=to_ms(now), deadline_ms=to_ms(deadline))
 
@@ -125,7 +163,7 @@ class Campaigns:
     def _move(self, item: Campaign, action: Action, **values: Any) -> None:
         def change(connection: Connection) -> bool:
             found = find_campaign(connection, str(item.id))
-            if found.state is not item.state:
+            if found.state is not item.state or not _still_due(connection, found, action):
                 return False
             change_campaign(connection, item.id, move(found.state, action), **values)
             self._auditor.record(connection, action, item.name, {})
@@ -137,20 +175,32 @@ class Campaigns:
 
         self._writer.submit(change).add_done_callback(changed)
 
-    def _assign(self, running: Mapping[CampaignId, Campaign], open_lanes: list[Lane]) -> None:
-        jobs: dict[CarrierCode, dict[int, Job]] = {code: {} for code in self._senders}
+    def _assign(self, running: Mapping[CampaignId, Campaign], open_lanes: list[Lane], now: dt.datetime) -> None:
+        jobs: dict[CarrierCode, dict[int, Job]] = {code: {} for code in self._accounts}
         orders = {campaign_id: readable_order(item) for campaign_id, item in running.items()}
         for campaign_id, order in orders.items():
             if order is None:
-                self._halt(running[campaign_id], self._now())
+                self._halt(running[campaign_id], now)
         for lane in open_lanes:
             order = orders[lane.campaign_id]
-            if order is not None and lane.carrier in jobs and not lane.halted:
-                jobs[lane.carrier][lane.id] = _job(running[lane.campaign_id], order, lane)
-        for code, sender in self._senders.items():
-            if jobs[code] != self._assigned[code]:
+            if order is not None and lane.carrier in jobs and not lane.halted and self._may_send(lane.carrier):
+                jobs[lane.carrier][lane.id] = _job(running[lane.campaign_id], order, lane, self._control.accounts.get(lane.carrier))
+        for code, account in self._accounts.items():
+            before = self._assigned[code]
+            if jobs[code] != before:
                 self._assigned[code] = jobs[code]
-                sender.assign(jobs[code])
+                account.assign(jobs[code])
+                if gone := before.keys() - jobs[code].keys():
+                    asyncio.get_running_loop().call_later(FINISH_BEGUN_S, self._cut_short, code, gone)
+
+    def _may_send(self, code: CarrierCode) -> bool:
+        order = self._control.accounts.get(code)
+        return self._control.stop is None and not (order is not None and order.paused)
+
+    def _cut_short(self, code: CarrierCode, lane_ids: set[int]) -> None:
+        """Have nothing more written of lanes that were taken away and not given back, other parts of messages begun included."""
+        if gone := lane_ids - self._assigned[code].keys():
+            self._accounts[code].cut_short(gone)
 
     def close_what_is_over(self) -> None:
         """Finish campaigns with nothing left to send, and settle what cancelled, halted or overdue ones will never send."""
@@ -171,11 +221,30 @@ class Campaigns:
                     unsettled = True
                     state = State.LAPSED if over and item.state not in ENDED else State.CANCELLED
                     await self._close_rest(item, by_campaign[item.id], state)
-                elif not left[item.id] and item.state not in ENDED and item.enlisted:
-                    self._move(item, Action.FINISH, finished_ms=to_ms(now))
+                elif item.state not in ENDED and item.enlisted:
+                    waits = not over and await self._waits_on_unknown(item, by_campaign[item.id], to_ms(now))
+                    if not left[item.id] and not waits:
+                        self._move(item, Action.FINISH, finished_ms=to_ms(now))
             self._unsettled = unsettled
+            self._withdrawals.look([(item, by_campaign[item.id]) for item in items], self._control.stop, now)
         except BroadcasterError as error:
             log.warning("not-closed", error=type(error).__name__, reason=str(error))
+
+    async def _waits_on_unknown(self, item: Campaign, every: list[Lane], now_ms: int) -> bool:
+        """Carry out ``at-least-once``: what is unknown for long goes out again while the campaign runs. Tell whether any is left."""
+        order = readable_order(item)
+        if order is None or order.unknown_policy is not UnknownPolicy.AT_LEAST_ONCE:
+            return False
+        with self._store.read() as connection:
+            waiting = [lane for lane in every if unknown.waiting(connection, lane.id, now_ms, 1)]
+        for lane in waiting if item.state is CampaignState.RUNNING else ():
+
+            def again(connection: Connection, lane_id: int = lane.id) -> int:
+                return unknown.retry(connection, lane_id, now_ms - UNKNOWN_WAIT_MS, now_ms, CLOSE_ROWS)
+
+            if released := await self._writer.submit(again):
+                log.warning("unknown-sent-again", campaign=item.name, carrier=lane.carrier, messages=released)
+        return bool(waiting)
 
     @staticmethod
     def _is_over(item: Campaign, now: dt.datetime) -> bool:
@@ -188,8 +257,8 @@ class Campaigns:
 
     async def _close_rest(self, item: Campaign, every: list[Lane], state: State) -> None:
         """Settle what will never be sent; what senders still hold is given back first and settled at the next look."""
-        for sender in self._senders.values():
-            sender.give_back({lane.id for lane in every})
+        for account in self._accounts.values():
+            account.give_back({lane.id for lane in every})
         for lane in every:
             while True:
 
@@ -202,8 +271,21 @@ class Campaigns:
                     break
 
 
-def _job(campaign: Campaign, order: Order, lane: Lane) -> Job:
-    return Job(lane.id, campaign.name, lane.parts, order.max_tps.get(lane.carrier), order.message_class is MessageClass.URGENT)
+def _job(campaign: Campaign, order: Order, lane: Lane, account: AccountOrder | None) -> Job:
+    ceilings = (order.max_tps.get(lane.carrier), account.tps if account else None)
+    tps = min((tps for tps in ceilings if tps is not None), default=None)
+    return Job(lane.id, campaign.name, lane.parts, tps, order.message_class is MessageClass.URGENT)
+
+
+def _still_due(connection: Connection, found: Campaign, action: Action) -> bool:
+    """Tell whether the service's own move is still right: nothing starts once all is stopped, nothing finishes with messages left."""
+    match action:
+        case Action.START:
+            return standing_stop(connection) is None
+        case Action.FINISH:
+            return not any(messages.open_count(connection, lane.id) for lane in lanes(connection, found.id))
+        case _:
+            return True
 
 
 class _Standing(NamedTuple):

@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import MutableMapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager, suppress
+from typing import Any, TextIO, cast
 
 import structlog
 
 ALLOWED = frozenset(
     {
-        "action", "backlog", "campaign", "carrier", "carriers", "count", "epoch", "error", "event", "level", "limit_tps",
-        "lanes", "logger", "messages", "parts", "rate_tps", "reason", "recipients", "seconds", "starts", "state", "timestamp",
+        "accepted", "action", "backlog", "bind", "campaign", "carrier", "carriers", "cause", "count", "delivered", "epoch", "error",
+        "event", "failed", "given_up", "lanes", "level", "limit_tps", "logger", "messages", "parts", "percent", "rate_tps", "reason",
+        "recipients", "refused", "seconds", "starts", "state", "suppressed", "timestamp", "uncertain", "waiting",
     }
 )  # fmt: skip
 """Keys that may appear; anything else is dropped and named in `dropped`."""
@@ -42,6 +44,41 @@ def _mask(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mutabl
     return event
 
 
+_listeners: list[Callable[[Mapping[str, Any]], None]] = []
+
+
+@contextmanager
+def heard_by(listener: Callable[[Mapping[str, Any]], None]) -> Iterator[None]:
+    """Have the listener called with every event that may be logged, keys and digits as they leave; in the thread that logs."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
+
+
+def _pass_on(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    for listener in _listeners:
+        listener(event)
+    return event
+
+
+class _Lossy:
+    """A stream that loses what it cannot write: a full disk must not break whoever says something about it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+
 def configure(level: str, form: str) -> None:
     """Send logs to stderr as ``text`` or ``json`` lines; libraries' own loggers are held at warning."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
@@ -51,10 +88,11 @@ def configure(level: str, form: str) -> None:
             structlog.processors.add_log_level,
             _allow,
             _mask,
+            _pass_on,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.JSONRenderer() if form == "json" else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Lossy(sys.stderr))),
         cache_logger_on_first_use=True,
     )

@@ -37,7 +37,7 @@ class DeliverTemplate:
         Raises LocalProtocolError when an address is longer than 20 octets or has a NUL, when the text is longer than 255 octets, or
         when an optional parameter does not fit.
         """
-        if len(source) > MOST_ADDRESS or b"\0" in source or len(destination) > MOST_ADDRESS or b"\0" in destination:
+        if len(source) > MOST_ADDRESS or 0 in source or len(destination) > MOST_ADDRESS or 0 in destination:
             raise LocalProtocolError("addresses: at most 20 octets without NUL fit")
         size = len(short_message)
         if size >= len(_LENGTHS):

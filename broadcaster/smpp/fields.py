@@ -62,7 +62,7 @@ def read_tlvs(body: bytes, at: int) -> dict[int, bytes]:
 def write_tlvs(tlvs: Tlvs) -> bytes:
     """Write optional parameters (3.2.4.1) in the order of the mapping. Raises LocalProtocolError on a tag or length above 65,535."""
     try:
-        return b"".join(_TLV_HEAD.pack(tag, len(value)) + value for tag, value in tlvs.items())
+        return b"".join([_TLV_HEAD.pack(tag, len(value)) + value for tag, value in tlvs.items()])
     except struct.error as error:
         raise LocalProtocolError(f"optional parameter does not fit: {error}") from None
 

@@ -92,7 +92,8 @@ _LOOKS_LIKE_RECEIPT: Final = re.compile(r"\s*id:\s*\S.*\bstat:", re.IGNORECASE |
 
 # The form of appendix B in one match; every other form goes the slower way of the scanner below.
 _COMMON: Final = re.compile(
-    r"id:(\S+) sub:(\d{1,9}) dlvrd:(\d{1,9}) submit date:(\d+) done date:(\d+) stat:([A-Za-z]+) err:(\w+)(?: [Tt]ext:(.*))?",
+    r"id:(\S+) sub:([0-9]{1,9}) dlvrd:([0-9]{1,9}) submit date:([0-9]+) done date:([0-9]+) stat:([A-Za-z]+) err:(\w+)"
+    r"(?: [Tt]ext:(.*))?",
     re.DOTALL,
 )
 

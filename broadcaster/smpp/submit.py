@@ -83,7 +83,7 @@ class SubmitTemplate:
         1 to 20 octets without NUL, or when a reference does not fit.
         """
         size = len(destination)
-        if not 0 < size <= MOST_ADDRESS or b"\0" in destination:
+        if not 0 < size <= MOST_ADDRESS or 0 in destination:
             raise LocalProtocolError("destination: 1 to 20 octets without NUL fit")
         suffix = self._suffix if part_reference is None else self._tied(part_reference)
         if reference is None:

@@ -5,6 +5,9 @@ fair shuffle of numbers and places: sending in that order never falls on one cel
 
 A subscriber found in several rosters belongs to the one that saw it last (then to the older roster); the other rows are excluded as
 duplicates. Someone last seen outside the chosen communes is no part of the audience.
+
+The audience of a remainder is not looked up in rosters: it is those recipients of an earlier campaign whom it certainly did not
+reach, as that stood at a signed moment, so that receipts which come later never make it grow.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import BindParameter, Connection, bindparam, text
 
 from broadcaster.model import AreaCode, Exclusion, RosterId, State
+from broadcaster.rules.tally import NOT_REACHED
 from broadcaster.store.campaigns import Lane
 from broadcaster.store.engine import execute_many
 from broadcaster.store.schema import EXCLUDED_FROM, LANE_SHIFT
@@ -41,9 +45,24 @@ _AUDIENCE = """
     ) AS picked
     WHERE area_code IS NULL OR :everywhere OR area_code IN (SELECT code FROM target)
 """
+_NOT_REACHED = """
+    SELECT m.token, l.carrier, m.area_code, CASE WHEN o.token IS NOT NULL AND :obey THEN :refused ELSE 0 END AS exclusion
+    FROM message m
+    JOIN lane l ON l.id = :lane
+    LEFT JOIN opt_out o ON o.token = m.token
+    WHERE m.id >= :low AND m.id < :high AND m.state IN :not_reached AND (:everywhere OR m.area_code IN (SELECT code FROM target))
+    AND NOT EXISTS (
+        SELECT 1 FROM submission s WHERE s.message_id = m.id AND (s.answered_ms > :until OR s.receipt_ms > :until)
+    )
+"""
 _ROSTERS: BindParameter[Any] = bindparam("rosters", expanding=True)
-_COUNT = text("SELECT carrier, area_code, exclusion, count(*) FROM (" + _AUDIENCE + ") AS a GROUP BY 1, 2, 3").bindparams(_ROSTERS)  # noqa: S608  two constants
-_SLICE = text("INSERT INTO slice (token, carrier, area_code, exclusion)" + _AUDIENCE).bindparams(_ROSTERS)
+_STATES: BindParameter[Any] = bindparam("not_reached", [int(state) for state in NOT_REACHED], expanding=True)
+_COUNTED = "SELECT carrier, area_code, exclusion, count(*) FROM ({}) AS a GROUP BY 1, 2, 3"
+_COUNT = text(_COUNTED.format(_AUDIENCE)).bindparams(_ROSTERS)
+_COUNT_REMAINDER = text(_COUNTED.format(_NOT_REACHED)).bindparams(_STATES)
+_INTO_SLICE = "INSERT INTO slice (token, carrier, area_code, exclusion)"
+_SLICE = text(_INTO_SLICE + _AUDIENCE).bindparams(_ROSTERS)
+_SLICE_REMAINDER = text(_INTO_SLICE + _NOT_REACHED).bindparams(_STATES)
 _ENLIST = text(
     "INSERT INTO message (id, token, area_code, state, exclusion) "
     "SELECT :base + row_number() OVER (ORDER BY token), token, area_code, :state, exclusion "
@@ -57,6 +76,13 @@ _TALLY = text(
 )
 
 
+class Remainder(NamedTuple):
+    """The lanes of an earlier campaign, and the moment (ms) as of which somebody counts as not reached."""
+
+    lanes: Sequence[Lane]
+    until_ms: int
+
+
 class Rule(NamedTuple):
     """What the audience query needs of an order; no `communes` means the whole province."""
 
@@ -64,6 +90,8 @@ class Rule(NamedTuple):
     communes: Sequence[AreaCode]
     active_within_h: int
     obey_refusals: bool
+    remainder: Remainder | None = None
+    """When set, nobody is looked up in the rosters."""
 
 
 class Count(NamedTuple):
@@ -71,6 +99,20 @@ class Count(NamedTuple):
     area_code: str
     exclusion: int
     messages: int
+
+
+Slice = tuple[bytes, bytes] | tuple[int, int]
+"""A range [low, high) of tokens, or of the message ids of one lane."""
+
+
+def slices(rule: Rule, subscribers: int) -> Iterator[Slice]:
+    """Cut what the rule's query looks at into ranges of about `SLICE_ROWS`; `subscribers` is how many its rosters hold."""
+    if rule.remainder is None:
+        yield from token_slices(subscribers)
+        return
+    for lane in rule.remainder.lanes:
+        for low in range(lane.first_id, lane.end_id, SLICE_ROWS):
+            yield low, min(low + SLICE_ROWS, lane.end_id)
 
 
 def token_slices(subscribers: int) -> Iterator[tuple[bytes, bytes]]:
@@ -87,18 +129,21 @@ def prepare(connection: Connection, rule: Rule) -> None:
         execute_many(connection, "INSERT INTO target VALUES (?)", [(code,) for code in sorted(set(rule.communes))])
 
 
-def count(connection: Connection, rule: Rule, low: bytes, high: bytes) -> list[Count]:
+def count(connection: Connection, rule: Rule, low: bytes | int, high: bytes | int) -> list[Count]:
     """Count the audience of one slice by carrier, commune and exclusion."""
-    return [Count(*row) for row in connection.execute(_COUNT, _values(rule, low, high))]
+    query = _COUNT if rule.remainder is None else _COUNT_REMAINDER
+    return [Count(*row) for row in connection.execute(query, _values(rule, low, high))]
 
 
-def enlist(connection: Connection, rule: Rule, lanes: Sequence[Lane], low: bytes, high: bytes) -> dict[int, tuple[int, int]]:
+def enlist(
+    connection: Connection, rule: Rule, lanes: Sequence[Lane], low: bytes | int, high: bytes | int
+) -> dict[int, tuple[int, int]]:
     """Write one slice of the audience as messages behind those its lanes already have.
 
     Returns lane id → (messages, excluded) added. The caller passes lanes with their current counts and stores the new ones.
     """
     connection.execute(text("DELETE FROM slice"))
-    connection.execute(_SLICE, _values(rule, low, high))
+    connection.execute(_SLICE if rule.remainder is None else _SLICE_REMAINDER, _values(rule, low, high))
     added = {}
     for item in lanes:
         base = item.id << LANE_SHIFT
@@ -121,16 +166,20 @@ def discard(connection: Connection, item: Lane, limit: int = DISCARD_ROWS) -> bo
     return gone < limit
 
 
-def _values(rule: Rule, low: bytes, high: bytes) -> dict[str, object]:
-    return {
-        "rosters": list(rule.roster_ids),
+def _values(rule: Rule, low: bytes | int, high: bytes | int) -> dict[str, object]:
+    both: dict[str, object] = {
         "low": low,
         "high": high,
-        "active_s": rule.active_within_h * 3600,
         "obey": rule.obey_refusals,
         "everywhere": not rule.communes,
+        "refused": int(Exclusion.REFUSED),
+    }
+    if rule.remainder is not None:
+        return both | {"lane": int(low) >> LANE_SHIFT, "until": rule.remainder.until_ms}
+    return both | {
+        "rosters": list(rule.roster_ids),
+        "active_s": rule.active_within_h * 3600,
         "duplicate": int(Exclusion.DUPLICATE),
         "unknown": int(Exclusion.UNKNOWN_CELL),
         "stale": int(Exclusion.STALE),
-        "refused": int(Exclusion.REFUSED),
     }

@@ -10,13 +10,13 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, insert, select, update
 
 from broadcaster.store.schema import GENESIS, audit, installation
+from broadcaster.store.times import now_ms
 
 
 class Entry(NamedTuple):
@@ -36,17 +36,18 @@ def fingerprint(key: bytes) -> str:
 
 
 class Auditor:
-    """Append entries in the name of one actor."""
+    """Append entries in the name of one actor, at the time that `clock_ms` tells."""
 
-    def __init__(self, key: bytes, actor: str) -> None:
+    def __init__(self, key: bytes, actor: str, clock_ms: Callable[[], int] = now_ms) -> None:
         self._key = key
         self.actor = actor
+        self._clock_ms = clock_ms
 
     def record(self, connection: Connection, action: str, subject: str, detail: Mapping[str, Any] | None = None) -> None:
         """Append one entry inside the caller's write transaction. `detail` must be plain JSON and hold no number and no secret."""
         head = connection.execute(select(audit.c.seq, audit.c.mac).order_by(audit.c.seq.desc()).limit(1)).first()
         seq, previous = (head.seq + 1, head.mac) if head else (1, GENESIS)
-        entry = Entry(seq, time.time_ns() // 1_000_000, self.actor, action, subject, detail or {}, previous, "")
+        entry = Entry(seq, self._clock_ms(), self.actor, action, subject, detail or {}, previous, "")
         row = entry._asdict() | {"mac": _mac(self._key, entry), "detail_json": _canonical(entry.detail)}
         del row["detail"]
         connection.execute(insert(audit).values(row))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, RowMapping, insert, select, update
 
-from broadcaster.errors import NotFoundError, StoreError
+from broadcaster.errors import NotFoundError, RefusedError, StoreError
 from broadcaster.lang import Said
 from broadcaster.model import Approval, CampaignId, CampaignState, CarrierCode, RosterId
 from broadcaster.store.schema import LANE_SHIFT, approval, campaign, campaign_roster, installation, lane
@@ -114,6 +115,49 @@ def campaigns(connection: Connection, *states: CampaignState) -> list[Campaign]:
     if states:
         query = query.where(campaign.c.state.in_([state.value for state in states]))
     return [_campaign(row) for row in connection.execute(query).mappings()]
+
+
+def remainder_of(item: Campaign) -> str | None:
+    """Return the name of the campaign whose remainder this one was ordered for; None when it is none, or its content damaged."""
+    try:
+        name = item.content["order"]["audience"]["remainder_of"]
+    except (KeyError, TypeError):
+        return None
+    return name if isinstance(name, str) else None
+
+
+def remainders(connection: Connection, name: str) -> list[Campaign]:
+    """Return the campaigns ordered for those whom the campaign `name` did not reach, oldest first; damaged ones are left out."""
+    found = []
+    for row in connection.execute(select(campaign).where(campaign.c.content_json.contains(name)).order_by(campaign.c.id)).mappings():
+        with suppress(StoreError):
+            found.append(_campaign(row))
+    return [item for item in found if remainder_of(item) == name]
+
+
+def standing_remainder(connection: Connection, name: str) -> Campaign | None:
+    """Return the remainder of the campaign `name` that has sent or may yet send; None when there is none.
+
+    While there is one, neither the campaign itself nor a second remainder may write to the same people.
+    """
+    over = {CampaignState.CANCELLED, CampaignState.HALTED, CampaignState.EXPIRED}
+    standing = (item for item in remainders(connection, name) if item.started_ms is not None or item.state not in over)
+    return next(standing, None)
+
+
+def refuse_second_remainder(connection: Connection, name: str) -> None:
+    """Raise `RefusedError` when a remainder of the campaign `name` stands already."""
+    if other := standing_remainder(connection, name):
+        raise RefusedError(
+            Said(
+                f"Phần còn lại của «{name}» đã có chiến dịch «{other.name}» lo.",
+                f"The remainder of “{name}” has a campaign already: “{other.name}”.",
+            ),
+            Said(
+                f"Cho người mà chiến dịch ấy cũng chưa đến được: broadcaster campaign remainder {other.name}",
+                f"For those whom that one does not reach either: broadcaster campaign remainder {other.name}",
+            ),
+        )
 
 
 def _campaign(row: RowMapping) -> Campaign:

@@ -12,6 +12,8 @@ import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ except ImportError:
     import sqlite3 as sqlite_driver
 
 BUSY_TIMEOUT_MS = 30_000
+ROWS_AT_ONCE = (200, 20, 1)
 LOCK_TRIES = 20
 LOCK_PAUSE_S = 0.01
 _UNSOUND = ((3, 7, 0), (3, 51, 3))
@@ -248,9 +251,35 @@ def execute_many(connection: Connection, statement: str, rows: Iterable[Sequence
 def append(
     connection: Connection, table: Table, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, or_ignore: bool = False
 ) -> int:
-    """Insert many rows and return how many were new; `or_ignore` leaves rows whose key exists as they are."""
-    target = f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608  our own names
-    return execute_many(connection, target + (" ON CONFLICT DO NOTHING" if or_ignore else ""), rows)
+    """Insert many rows and return how many were new; `or_ignore` leaves rows whose key exists as they are.
+
+    Many rows go into one statement, since executemany gives the interpreter's lock up, and fights for it, at every row. The driver
+    binds whole numbers, text and bytearrays at once, and asks around for an adapter for anything else, None and bytes included,
+    which takes longer than storing the row: columns without any value are left out, and bytes change their type.
+    """
+    values = list(rows)
+    mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
+    added = at = 0
+    while at < len(values):
+        chunk = values[at : at + next(size for size in ROWS_AT_ONCE if size <= len(values) - at)]
+        at += len(chunk)
+        transposed = zip(columns, zip(*chunk, strict=True), strict=True)
+        kept = {name: _bindable(column) for name, column in transposed if column.count(None) < len(chunk)}
+        flat = tuple(chain.from_iterable(zip(*kept.values(), strict=True)))
+        added += connection.exec_driver_sql(_insert(table.name, tuple(kept), len(chunk), mark, or_ignore), flat).rowcount
+    return added
+
+
+def _bindable(column: tuple[Any, ...]) -> Iterable[Any]:
+    first = next(value for value in column if value is not None)
+    return [bytearray(value) if type(value) is bytes else value for value in column] if type(first) is bytes else column
+
+
+@lru_cache(maxsize=256)
+def _insert(table: str, columns: tuple[str, ...], rows: int, mark: str, or_ignore: bool) -> str:
+    row = f"({', '.join([mark] * len(columns))})"
+    ending = " ON CONFLICT DO NOTHING" if or_ignore else ""
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES {', '.join([row] * rows)}{ending}"  # noqa: S608  our own names
 
 
 def _lock_path(database: Path) -> Path:

@@ -8,17 +8,23 @@ message's state and the lane's tally. What a dead process left under open leases
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, text, update
+from sqlalchemy import Connection, Row, text, update
 
 from broadcaster.model import State
+from broadcaster.store import receipts
 from broadcaster.store.campaigns import Lane
 from broadcaster.store.engine import append, execute_many
 from broadcaster.store.schema import LANE_SHIFT, lease, submission
+from broadcaster.store.states import choose, fold, fold_chosen, move_folded
 
-THROTTLED = 0x58
+OPEN_LEASE_FOLD_MS: Final = 1_000
+"""A lease open for longer is folded as far as it has come."""
+FOLD_ALL_ROWS: Final = 20_000
+_LAST_MS: Final = 1 << 62
+THROTTLED: Final = 0x58
 """ESME_RTHROTTLED (SMPP 3.4 §5.1.3): no fault of the message, so no try is counted against it."""
 
 
@@ -48,31 +54,9 @@ class Outcome(NamedTuple):
     reason: str | None
 
 
-# CROSS JOIN names the order of the loops: SQLite never reorders it, and without ANALYZE (a trap with mostly empty columns) it would
-# rather walk a whole table than begin with the few rows set aside. PostgreSQL reads it as any other join.
-_FOLD = text(
-    "INSERT INTO folded (id, area_code, old_state, new_state) "
-    "SELECT m.id, m.area_code, m.state, worst.state FROM ("
-    "  SELECT message_id, min(state) AS state, count(*) AS parts FROM ("
-    "    SELECT s.message_id, s.part, max(s.state) AS state FROM scratch CROSS JOIN submission s WHERE s.message_id = scratch.id "
-    "    GROUP BY s.message_id, s.part) AS best GROUP BY message_id) AS worst "
-    "CROSS JOIN message m CROSS JOIN lane l "
-    "WHERE m.id = worst.message_id AND l.id = m.id >> :shift AND worst.parts = l.parts AND m.state <> worst.state "
-    "AND m.state NOT IN (:cancelled, :lapsed)"
-).bindparams(cancelled=int(State.CANCELLED), lapsed=int(State.LAPSED))
-_MOVE = text(
-    "UPDATE message SET state = (SELECT new_state FROM folded WHERE folded.id = message.id), not_before_ms = NULL "
-    "WHERE id IN (SELECT id FROM folded)"
-)
-_RETALLY = text(
-    "INSERT INTO tally (lane_id, area_code, state, exclusion, messages) "
-    "SELECT id >> :shift, area_code, CASE WHEN :sign < 0 THEN old_state ELSE new_state END, 0, :sign * count(*) "
-    "FROM folded WHERE true GROUP BY 1, 2, 3 "
-    "ON CONFLICT (lane_id, area_code, state, exclusion) DO UPDATE SET messages = tally.messages + excluded.messages"
-)
 _BEST = text(
     "SELECT s.message_id, s.part, max(s.attempt) AS attempt, max(s.state) AS state, "
-    "sum(CASE WHEN s.status IS NULL OR s.status = :throttled THEN 0 ELSE 1 END) AS refusals "
+    "sum(CASE WHEN s.status IS NULL OR s.status = :throttled OR s.reason = 'link' THEN 0 ELSE 1 END) AS refusals "
     "FROM scratch CROSS JOIN submission s WHERE s.message_id = scratch.id GROUP BY s.message_id, s.part"
 ).bindparams(throttled=THROTTLED)
 
@@ -95,8 +79,8 @@ def open_range(
         "WHERE m.id BETWEEN :first AND :last AND m.state = :ready ORDER BY m.id"
     )
     whole = tuple((part, 1) for part in range(1, parts + 1))
-    rows = connection.execute(query, {"first": base + first, "last": base + last, "ready": int(State.READY)})
-    return lease_id, [Leased(row[0], row[1], bool(row[2]), whole, 0) for row in rows]
+    rows = connection.execute(query, {"first": base + first, "last": base + last, "ready": int(State.READY)}).all()
+    return lease_id, [Leased(message_id, token, bool(refuses), whole, 0) for message_id, token, refuses in rows]
 
 
 def open_list(
@@ -104,7 +88,7 @@ def open_list(
 ) -> tuple[int, list[Leased]]:
     """Lease the named messages for another try; only parts not yet accepted are to be sent."""
     lease_id = _open(connection, lane_id, epoch, min(ids), max(ids), json.dumps(list(ids)), now_ms)
-    _scratch(connection, ids)
+    choose(connection, ids)
     connection.execute(text("UPDATE message SET not_before_ms = NULL WHERE id IN (SELECT id FROM scratch)"))
     tried: dict[int, dict[int, tuple[int, int]]] = {}
     refusals: dict[int, int] = {}
@@ -139,43 +123,94 @@ def close_leases(connection: Connection, lease_ids: Sequence[int], now_ms: int) 
 
 
 def record_outcomes(connection: Connection, outcomes: Sequence[Outcome]) -> None:
-    """Append outcomes and fold them into messages and tallies."""
-    if not outcomes:
-        return
-    append(connection, submission, Outcome._fields, outcomes)
-    fold(connection, {item.message_id for item in outcomes})
+    """Append outcomes; the states of their messages follow with the next fold. Recording one twice is harmless (T3).
+
+    An attempt at a part of which the carrier has, or may have, an earlier one is marked as a possible duplicate.
+    """
+    append(connection, submission, Outcome._fields, outcomes, or_ignore=True)
+    execute_many(
+        connection,
+        "UPDATE submission SET dup_risk = true WHERE message_id = ? AND part = ? AND attempt = ? AND EXISTS ("
+        "  SELECT 1 FROM submission e WHERE e.message_id = submission.message_id AND e.part = submission.part "
+        "  AND e.attempt < submission.attempt AND (e.state >= 20 OR e.resolved IN ('released', 'policy')))",
+        [
+            (item.message_id, item.part, item.attempt)
+            for item in outcomes
+            if item.attempt > 1 and (item.sent_ns is not None or item.state >= State.UNCERTAIN)
+        ],
+    )
 
 
 def defer(connection: Connection, later: Sequence[tuple[int, int]]) -> None:
-    """Set messages that may be tried again aside: (not before, in ms; message id)."""
+    """Set messages that may be tried again aside: (not before, in ms; message id). Their states are folded at once."""
+    if not later:
+        return
+    fold(connection, {message_id for _, message_id in later})
     execute_many(
         connection, "UPDATE message SET not_before_ms = ? WHERE id = ? AND state = ?", [(*item, int(State.RETRY)) for item in later]
     )
 
 
-def fold(connection: Connection, message_ids: set[int]) -> None:
-    """Bring messages and tallies in line with their parts: a part is at its best attempt, a message at its worst part.
+def fold_some(connection: Connection, now_ms: int, limit: int) -> bool:
+    """Bring states up to date with the next `limit` receipts and closed leases of as many messages; tell whether any are left.
 
-    A message with a part not yet answered stays where it is, and so does one that was closed unsent: a receipt for a part of it that
-    went out opens it no more.
+    With the last slice come the leases that have been open for a while, as far as they are, so that one slow answer does not hide the
+    others. What was folded before a crash is known (`installation.receipts_folded`, `lease.folded`): the next one goes on from there.
     """
-    _scratch(connection, message_ids)
-    connection.execute(text("DELETE FROM folded"))
-    connection.execute(_FOLD, {"shift": LANE_SHIFT})
-    _apply(connection)
+    after = connection.execute(text("SELECT receipts_folded FROM installation")).scalar_one()
+    newest = receipts.newest_id(connection)
+    until = min(newest, after + limit)
+    closed, left = _unfolded(connection, limit)
+    left = left or until < newest
+    leases = closed if left else [*closed, *_long_open(connection, now_ms)]
+    choose(connection, ())
+    _choose_leased(connection, leases)
+    if leases:
+        receipts.settle_waiting(connection)
+    if until > after:
+        receipts.settle(connection, after, until)
+        connection.execute(text("UPDATE installation SET receipts_folded = :until"), {"until": until})
+    fold_chosen(connection)
+    execute_many(connection, "UPDATE lease SET folded = true WHERE id = ?", [(item.id,) for item in closed])
+    return left
 
 
-def _apply(connection: Connection) -> int:
-    """Carry out the moves that `folded` lists, in messages and tallies; return how many."""
-    moved = connection.execute(_MOVE).rowcount
-    for sign in (-1, 1):
-        connection.execute(_RETALLY, {"sign": sign, "shift": LANE_SHIFT})
-    return moved
+def fold_all(connection: Connection) -> None:
+    """Bring every message and total up to date with all outcomes and receipts stored so far, for those who need exact states."""
+    while fold_some(connection, _LAST_MS, FOLD_ALL_ROWS):
+        pass
 
 
-def _scratch(connection: Connection, ids: Iterable[int]) -> None:
-    connection.execute(text("DELETE FROM scratch"))
-    execute_many(connection, "INSERT INTO scratch (id) VALUES (?)", ((item,) for item in ids))
+def _choose_leased(connection: Connection, leases: Sequence[Row[Any]]) -> None:
+    """Add the messages of these leases to `scratch`."""
+    execute_many(
+        connection,
+        "INSERT INTO scratch (id) SELECT id FROM message WHERE id BETWEEN ? AND ? ON CONFLICT DO NOTHING",
+        [(item.first_id, item.last_id) for item in leases if item.message_ids is None],
+    )
+    execute_many(
+        connection,
+        "INSERT INTO scratch (id) VALUES (?) ON CONFLICT DO NOTHING",
+        [(message_id,) for item in leases if item.message_ids is not None for message_id in json.loads(item.message_ids)],
+    )
+
+
+def _unfolded(connection: Connection, limit: int) -> tuple[list[Row[Any]], bool]:
+    """Return closed leases to fold, of about `limit` messages, and whether there are more."""
+    query = text("SELECT id, first_id, last_id, message_ids FROM lease WHERE NOT folded AND closed_ms IS NOT NULL ORDER BY id")
+    chosen: list[Row[Any]] = []
+    size = 0
+    for item in connection.execute(query).all():
+        if size >= limit:
+            return chosen, True
+        chosen.append(item)
+        size += item.last_id - item.first_id + 1 if item.message_ids is None else len(json.loads(item.message_ids))
+    return chosen, False
+
+
+def _long_open(connection: Connection, now_ms: int) -> Sequence[Row[Any]]:
+    query = text("SELECT id, first_id, last_id, message_ids FROM lease WHERE closed_ms IS NULL AND opened_ms <= :before")
+    return connection.execute(query, {"before": now_ms - OPEN_LEASE_FOLD_MS}).all()
 
 
 def recover(connection: Connection, epoch: int, now_ms: int, limit: int) -> int:
@@ -194,7 +229,7 @@ def recover(connection: Connection, epoch: int, now_ms: int, limit: int) -> int:
         return 0
     parts, carrier = connection.execute(text("SELECT parts, carrier FROM lane WHERE id = :id"), {"id": row.lane_id}).one()
     ids = json.loads(row.message_ids) if row.message_ids else range(row.first_id, row.last_id + 1)
-    _scratch(connection, list(ids))
+    choose(connection, list(ids))
     best = {(found.message_id, found.part): (found.attempt, found.state) for found in connection.execute(_BEST)}
     given_back = text(
         "SELECT m.id FROM scratch CROSS JOIN message m WHERE m.id = scratch.id "
@@ -244,7 +279,7 @@ def close_rest(connection: Connection, item: Lane, state: State, limit: int) -> 
             ),
             {"shift": LANE_SHIFT, "lane": item.id, "state": int(state), "limit": limit},
         )
-    return _apply(connection)
+    return move_folded(connection)
 
 
 def open_count(connection: Connection, lane_id: int) -> int:

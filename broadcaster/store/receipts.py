@@ -7,19 +7,25 @@ unmatched and counted, since a warning credited to the wrong person is worse tha
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, TextClause, func, select, text
 
 from broadcaster.model import State
-from broadcaster.store import messages
 from broadcaster.store.campaigns import Lane
 from broadcaster.store.engine import append
 from broadcaster.store.schema import LANE_SHIFT, receipt
+from broadcaster.store.states import choose, fold_chosen
+
+REPEATS_AMONG: Final = 200_000
+"""A repetition of one of so many newest receipts is recognised; an older one is kept as unmatched."""
 
 
 class Received(NamedTuple):
-    """One receipt as it came; `state` is None for an intermediate or unknown one, `matched` until it has been looked at."""
+    """One receipt as it came; `state` is None for an intermediate or unknown one.
+
+    `reference` is the user_message_reference in it, `submit_date` the carrier's word for when it took the message, as written.
+    """
 
     carrier: str
     smsc_id: str
@@ -28,33 +34,58 @@ class Received(NamedTuple):
     state: int | None
     error: str | None
     received_ms: int
-    matched: bool | None = None
+    reference: int | None = None
+    submit_date: str | None = None
 
 
-_HITS = """
-    INSERT INTO hit (receipt_id, message_id, part, attempt, state, error, received_ms)
-    SELECT receipt_id, message_id, part, attempt, state, error, received_ms FROM (
-        SELECT r.id AS receipt_id, s.message_id, s.part, s.attempt, r.state, r.error, r.received_ms,
-               row_number() OVER (
-                   PARTITION BY r.id ORDER BY s.answered_ms DESC, s.message_id DESC, s.attempt DESC, s.part DESC
-               ) AS nth
-        FROM {tables} CROSS JOIN message m
-        WHERE s.smsc_id = r.smsc_id AND s.carrier = r.carrier AND m.id = s.message_id AND m.token = r.token AND {which}
-    ) AS candidate WHERE nth = 1
-"""
-# CROSS JOIN names the order of the loops, as in store/messages.py.
-_MATCH_NEW = text(_HITS.format(tables="receipt r CROSS JOIN submission s", which="r.id > :after AND r.matched IS NULL"))
-_MATCH_LEFT = text(_HITS.format(tables="receipt r CROSS JOIN submission s", which="NOT r.matched"))
-_MATCH_WAITING = text(
-    _HITS.format(tables="scratch CROSS JOIN submission s CROSS JOIN receipt r", which="s.message_id = scratch.id AND NOT r.matched")
+# CROSS JOIN names the order of the loops, as in store/states.py. An answer that has not had its final receipt is found by its id
+# (ix_submission_awaiting, which is small for that reason).
+_FOUND = (
+    "SELECT r.id AS receipt_id, s.message_id, s.part, s.attempt, r.state, r.error, r.received_ms{nth} "
+    "FROM {tables} CROSS JOIN message m WHERE s.state = 30 AND s.smsc_id = r.smsc_id AND s.carrier = r.carrier "
+    "AND m.id = s.message_id AND m.token = r.token AND {which}"
 )
-_SETTLE = text(
-    "UPDATE submission SET state = h.state, receipt_ms = h.received_ms, receipt_error = h.error FROM ("
-    "  SELECT message_id, part, attempt, state, error, received_ms, "
-    "         row_number() OVER (PARTITION BY message_id, part, attempt ORDER BY receipt_id) AS nth "
-    "  FROM hit WHERE state IS NOT NULL) AS h "
-    "WHERE h.nth = 1 AND submission.message_id = h.message_id AND submission.part = h.part "
-    "AND submission.attempt = h.attempt AND submission.state < :final"
+_NEWEST_FIRST = (
+    ", row_number() OVER (PARTITION BY r.id ORDER BY s.answered_ms DESC, s.message_id DESC, s.attempt DESC, s.part DESC) AS nth"
+)
+_INTO = "INSERT INTO hit (receipt_id, message_id, part, attempt, state, error, received_ms) "
+_COLUMNS = "SELECT receipt_id, message_id, part, attempt, state, error, received_ms FROM"
+
+
+class _Search(NamedTuple):
+    """Two ways to fill `hit`: every candidate, and only the newest of each receipt, which takes twice as long."""
+
+    every: TextClause
+    newest: TextClause
+
+
+def _search(tables: str, which: str) -> _Search:
+    every = _FOUND.format(tables=tables, which=which, nth="")
+    numbered = _FOUND.format(tables=tables, which=which, nth=_NEWEST_FIRST)
+    return _Search(text(_INTO + every), text(f"{_INTO}{_COLUMNS} ({numbered}) AS candidate WHERE nth = 1"))
+
+
+_SLICE = "r.id > :after AND r.id <= :until"
+_NEW = _search("receipt r CROSS JOIN submission s", _SLICE)
+_LEFT = _search("receipt r CROSS JOIN submission s", "NOT r.matched")
+_WAITING = _search("scratch CROSS JOIN submission s CROSS JOIN receipt r", "s.message_id = scratch.id AND NOT r.matched")
+_NOT_FOUND = text(f"UPDATE receipt AS r SET matched = false WHERE {_SLICE} AND r.id NOT IN (SELECT receipt_id FROM hit)")  # noqa: S608
+_MATCHED = text("UPDATE receipt SET matched = true WHERE id IN (SELECT receipt_id FROM hit)")
+_REPEATED = text(
+    "INSERT INTO hit (receipt_id) SELECT r.id FROM receipt e CROSS JOIN receipt r "
+    "WHERE e.id > :after AND e.matched AND NOT r.matched AND r.smsc_id = e.smsc_id AND r.carrier = e.carrier AND r.token = e.token"
+)
+_SETTLE = (
+    "UPDATE submission SET state = h.state, receipt_ms = h.received_ms, receipt_error = h.error FROM {hits} AS h "
+    "WHERE submission.message_id = h.message_id AND submission.part = h.part AND submission.attempt = h.attempt AND {which}"
+)
+_SETTLE_BY_ANY = text(_SETTLE.format(hits="hit", which="h.state IS NOT NULL"))
+_SETTLE_BY_FIRST = text(
+    _SETTLE.format(
+        hits="(SELECT message_id, part, attempt, state, error, received_ms, "
+        "row_number() OVER (PARTITION BY message_id, part, attempt ORDER BY receipt_id) AS nth FROM hit WHERE state IS NOT NULL)",
+        which="h.nth = 1",
+    )
 )
 _UNMATCHED = text("NOT matched")
 """As the partial index spells it: SQLAlchemy would write ``matched = 0`` for SQLite, which does not use the index."""
@@ -89,33 +120,65 @@ def unfounded(connection: Connection, lane: Lane) -> int:
     return int(connection.execute(query, values).scalar_one())
 
 
-def match(connection: Connection, after: int | None = None) -> int:
-    """Match the receipts with ids above `after`, just stored, or all that are unmatched; return how many found their submission."""
-    if after is None:
-        return _settle(connection, _MATCH_LEFT, {})
-    found = _settle(connection, _MATCH_NEW, {"after": after})
-    # Only now do the few that found none enter the partial index, instead of every receipt for a moment.
-    connection.execute(text("UPDATE receipt SET matched = false WHERE id > :after AND matched IS NULL"), {"after": after})
-    return found
+def settle(connection: Connection, after: int, until: int) -> int:
+    """Give the receipts with ids in (after, until] their effect on submissions; return how many found theirs.
 
-
-def match_waiting(connection: Connection) -> int:
-    """Match receipts that came before their response (F01) with the outcomes recorded last; usually there are none.
-
-    Called after `messages.record_outcomes` in the same transaction: a receipt and its submission meet when the later one is stored.
+    Adds the messages they touch to `scratch`, to be folded by the caller. What finds none waits for its response (F01).
     """
-    return _settle(connection, _MATCH_WAITING, {})
-
-
-def _settle(connection: Connection, query: TextClause, values: Mapping[str, int]) -> int:
-    """Find hits and carry their states to submissions, messages and tallies; return how many receipts found their submission."""
-    connection.execute(text("DELETE FROM hit"))
-    found = connection.execute(query, values).rowcount
-    if not found:
-        return 0
-    connection.execute(text("UPDATE receipt SET matched = true WHERE id IN (SELECT receipt_id FROM hit)"))
-    connection.execute(_SETTLE, {"final": int(State.EXPIRED)})
-    touched = set(connection.execute(text("SELECT message_id FROM hit WHERE state IS NOT NULL")).scalars())
-    if touched:
-        messages.fold(connection, touched)
+    span = {"after": after, "until": until}
+    found = _find(connection, _NEW, span)
+    if found < until - after:
+        connection.execute(_NOT_FOUND, span)
+    _take_effect(connection, found)
     return found
+
+
+def settle_waiting(connection: Connection) -> int:
+    """Match receipts that came before their response (F01) with the outcomes of the messages in `scratch`; return how many met."""
+    if not connection.execute(text("SELECT EXISTS (SELECT 1 FROM receipt WHERE NOT matched)")).scalar_one():
+        return 0
+    return _settle_unmatched(connection, _WAITING)
+
+
+def match(connection: Connection) -> int:
+    """Look all receipts that are unmatched up again, and fold what they say; return how many found their submission.
+
+    What repeats a receipt that has had its effect counts as matched, and changes nothing more (F10).
+    """
+    choose(connection, ())
+    found = _settle_unmatched(connection, _LEFT)
+    fold_chosen(connection)
+    connection.execute(text("DELETE FROM hit"))
+    if connection.execute(_REPEATED, {"after": newest_id(connection) - REPEATS_AMONG}).rowcount:
+        found += connection.execute(_MATCHED).rowcount
+    return found
+
+
+def _settle_unmatched(connection: Connection, search: _Search) -> int:
+    found = _find(connection, search, {})
+    if found:
+        connection.execute(_MATCHED)
+        _take_effect(connection, found)
+    return found
+
+
+def _find(connection: Connection, search: _Search, values: Mapping[str, int]) -> int:
+    """Fill `hit` with the submission of each receipt; return how many receipts have one. Of two candidates it is the newer (F03)."""
+    connection.execute(text("DELETE FROM hit"))
+    candidates = connection.execute(search.every, values).rowcount
+    found = int(connection.execute(text("SELECT count(DISTINCT receipt_id) FROM hit")).scalar_one()) if candidates else 0
+    if found < candidates:
+        connection.execute(text("DELETE FROM hit"))
+        connection.execute(search.newest, values)
+    return found
+
+
+def _take_effect(connection: Connection, found: int) -> None:
+    """Carry the final states of `hit` to submissions, of which none has one yet, and name their messages in `scratch`."""
+    if not found:
+        return
+    final = connection.execute(text("SELECT count(state) FROM hit")).scalar_one()
+    if connection.execute(_SETTLE_BY_ANY).rowcount < final:
+        # Some part has two final words: the first one stands, which takes longer to say.
+        connection.execute(_SETTLE_BY_FIRST)
+    connection.execute(text("INSERT INTO scratch (id) SELECT message_id FROM hit WHERE state IS NOT NULL ON CONFLICT DO NOTHING"))

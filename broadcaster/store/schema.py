@@ -252,7 +252,9 @@ lease = Table(
     Column("opened_ms", BigInteger, nullable=False),
     Column("closed_ms", BigInteger),
     Column("crashed", Boolean, nullable=False, server_default=text("false")),
+    Column("folded", Boolean, nullable=False, server_default=text("false")),
     Index("ix_lease_open", "id", sqlite_where=text("closed_ms IS NULL"), postgresql_where=text("closed_ms IS NULL")),
+    Index("ix_lease_unfolded", "id", sqlite_where=text("NOT folded"), postgresql_where=text("NOT folded")),
 )
 
 submission = Table(
@@ -274,7 +276,7 @@ submission = Table(
     Column("resolved", String(16)),
     Column("dup_risk", Boolean, nullable=False, server_default=text("false")),
     Index("ix_submission_uncertain", "message_id", sqlite_where=text("state = 20"), postgresql_where=text("state = 20")),
-    Index("ix_submission_smsc_id", "smsc_id", sqlite_where=text("smsc_id IS NOT NULL"), postgresql_where=text("smsc_id IS NOT NULL")),
+    Index("ix_submission_awaiting", "smsc_id", sqlite_where=text("state = 30"), postgresql_where=text("state = 30")),
     sqlite_with_rowid=False,
 )
 
@@ -289,8 +291,9 @@ receipt = Table(
     Column("state", SmallInteger),
     Column("error", String(16)),
     Column("reference", Integer),
+    Column("submit_date", String(20)),
     Column("received_ms", BigInteger, nullable=False),
-    Column("matched", Boolean),
+    Column("matched", Boolean, nullable=False, server_default=text("true")),
     Index("ix_receipt_unmatched", "smsc_id", sqlite_where=text("NOT matched"), postgresql_where=text("NOT matched")),
 )
 
@@ -309,6 +312,8 @@ link_state = Table(
     "link_state",
     metadata,
     Column("carrier", String(32), primary_key=True),
+    Column("bind", SmallInteger, primary_key=True, autoincrement=False),
+    Column("endpoint", String(260), nullable=False),
     Column("state", String(16), nullable=False),
     Column("reason", Text, nullable=False),
     Column("since_ms", BigInteger, nullable=False),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
+
+Alphabet = Literal["gsm", "latin1", "ascii"]
+"""In what the octets of a plain text are read: the default alphabet itself, or a character set that an SMSC turns into it (F62)."""
 
 ESCAPE: Final = 0x1B
 
@@ -23,14 +26,18 @@ _CODES: Final = {char: bytes([code]) for code, char in enumerate(_DEFAULT) if co
 }
 
 
-def is_gsm(text: str) -> bool:
-    """Tell whether the alphabet has every character of `text`."""
-    return all(char in _CODES for char in text)
+_LAST: Final = {"gsm": 0x10FFFF, "latin1": 0xFF, "ascii": 0x7F}
 
 
-def not_gsm(text: str) -> list[tuple[int, str]]:
-    """Return (index, character) of everything in `text` the alphabet lacks."""
-    return [(index, char) for index, char in enumerate(text) if char not in _CODES]
+def is_gsm(text: str, alphabet: Alphabet = "gsm") -> bool:
+    """Tell whether handsets show every character of `text` in seven bits, and an SMSC that reads `alphabet` gets them there."""
+    last = _LAST[alphabet]
+    return all(char in _CODES and ord(char) <= last for char in text)
+
+
+def not_gsm(text: str, alphabet: Alphabet = "gsm") -> list[tuple[int, str]]:
+    """Return (index, character) of everything in `text` that `is_gsm` objects to."""
+    return [(index, char) for index, char in enumerate(text) if not is_gsm(char, alphabet)]
 
 
 def is_extended(char: str) -> bool:
@@ -43,13 +50,15 @@ def septets(text: str) -> int:
     return len(encode(text))
 
 
-def encode(text: str) -> bytes:
-    """Return `text` with one septet in each octet. Raises `UnicodeEncodeError` at the first character the alphabet lacks."""
-    try:
-        return b"".join([_CODES[char] for char in text])
-    except KeyError:
-        index, _ = not_gsm(text)[0]
-        raise UnicodeEncodeError("gsm0338", text, index, index + 1, "not in the GSM 7-bit default alphabet") from None
+def encode(text: str, alphabet: Alphabet = "gsm") -> bytes:
+    """Return `text` with one septet, or one character of another `alphabet`, in each octet.
+
+    Raises `UnicodeEncodeError` at the first character that `is_gsm` objects to.
+    """
+    if not is_gsm(text, alphabet):
+        index, _ = not_gsm(text, alphabet)[0]
+        raise UnicodeEncodeError("gsm0338", text, index, index + 1, f"not in the GSM 7-bit default alphabet as {alphabet}")
+    return b"".join([_CODES[char] for char in text]) if alphabet == "gsm" else text.encode("latin-1")
 
 
 def decode(data: bytes) -> str:

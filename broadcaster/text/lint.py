@@ -18,7 +18,7 @@ from broadcaster.model import Variant
 from broadcaster.text.compose import REHEARSAL_MARK, Spellings
 from broadcaster.text.finding import Finding, Severity
 from broadcaster.text.fold import fold, nfc
-from broadcaster.text.gsm import is_extended, not_gsm
+from broadcaster.text.gsm import Alphabet, is_extended, not_gsm
 from broadcaster.text.segment import Coding, ReferenceBits, segment
 
 LABEL: Final = "TB: "
@@ -59,6 +59,8 @@ class TextRules:
     """Characters the carrier's gateway rejects."""
     allow_unicode: bool = True
     reference_bits: ReferenceBits = 8
+    alphabet: Alphabet = "gsm"
+    """In what the carrier reads texts that are not Unicode."""
 
 
 def lint(text: str, rules: TextRules) -> list[Finding]:
@@ -156,11 +158,11 @@ def _characters(text: str, rules: TextRules) -> Iterator[Finding]:
             message = Said(vi=f"“{char}” chiếm hai ký tự", en=f"“{char}” takes two characters")
             yield Finding("extension", Severity.WARNING, message, index)
     if rules.variant is Variant.UNACCENTED:
-        yield from _accents(text)
+        yield from _accents(text, rules.alphabet)
 
 
-def _accents(text: str) -> Iterator[Finding]:
-    strange = dict(not_gsm(text))
+def _accents(text: str, alphabet: Alphabet) -> Iterator[Finding]:
+    strange = dict(not_gsm(text, alphabet))
     for index, char in enumerate(text):
         if fold(char) != char:
             yield _error(
@@ -173,7 +175,10 @@ def _accents(text: str) -> Iterator[Finding]:
             yield _error("not-gsm", vi, en, index)
         elif index in strange:
             named = f"U+{ord(char):04X}"
-            yield _error("not-gsm", f"{named} không có trong bảng mã GSM 7 bit", f"{named} is not in the GSM 7-bit alphabet", index)
+            vi, en = f"{named} không có trong bảng mã GSM 7 bit", f"{named} is not in the GSM 7-bit alphabet"
+            if alphabet != "gsm":
+                vi, en = f"{vi} theo cách đọc {alphabet} của nhà mạng", f"{en} as this carrier reads it ({alphabet})"
+            yield _error("not-gsm", vi, en, index)
 
 
 def _imitable(body: str, start: int) -> Iterator[Finding]:
@@ -209,7 +214,7 @@ def _wording(body: str, start: int, rules: TextRules) -> Iterator[Finding]:
 
 
 def _size(text: str, rules: TextRules) -> Iterator[Finding]:
-    segments = segment(text, reference_bits=rules.reference_bits)
+    segments = segment(text, reference_bits=rules.reference_bits, alphabet=rules.alphabet)
     count = len(segments.parts)
     if segments.coding is Coding.UCS2 and not rules.allow_unicode:
         yield _error("unicode", "nhà mạng không nhận tin Unicode", "the carrier takes no Unicode texts")

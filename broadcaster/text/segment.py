@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Final, Literal
 
 from broadcaster.text.fold import nfc
-from broadcaster.text.gsm import encode, is_extended, is_gsm
+from broadcaster.text.gsm import Alphabet, encode, is_extended, is_gsm
 
 ReferenceBits = Literal[8, 16]
 
@@ -48,14 +48,16 @@ def capacity(coding: Coding, *, alone: bool, reference_bits: ReferenceBits = 8) 
             return 67 if reference_bits == 8 else 66
 
 
-def segment(text: str, *, reference_bits: ReferenceBits = 8) -> Segments:
+def segment(text: str, *, reference_bits: ReferenceBits = 8, alphabet: Alphabet = "gsm") -> Segments:
     """Bring `text` to NFC and cut it into parts; joined together, the parts are that text again.
+
+    What `alphabet` cannot carry to the SMSC makes the text UCS-2; units are those of the air interface all the same.
 
     No cut falls inside a GSM escape, a surrogate pair, or a letter and its combining marks (unless one letter alone
     overflows a part). An empty text is one empty part.
     """
     text = nfc(text)
-    coding = Coding.GSM if is_gsm(text) else Coding.UCS2
+    coding = Coding.GSM if is_gsm(text, alphabet) else Coding.UCS2
     units = count_units(text, coding)
     whole = capacity(coding, alone=True)
     if units <= whole:
@@ -72,12 +74,12 @@ def count_units(text: str, coding: Coding) -> int:
     return len(text) + sum(char > "\uffff" for char in text)
 
 
-def payload(part: str, coding: Coding) -> bytes:
+def payload(part: str, coding: Coding, alphabet: Alphabet = "gsm") -> bytes:
     """Return the octets of one part as a submit_sm carries them, without header.
 
     Raises `UnicodeEncodeError` when `part` cannot travel under `coding` (outside GSM, or half a surrogate pair).
     """
-    return encode(part) if coding is Coding.GSM else part.encode("utf-16-be")
+    return encode(part, alphabet) if coding is Coding.GSM else part.encode("utf-16-be")
 
 
 def udh(reference: int, total: int, index: int, bits: ReferenceBits = 8) -> bytes:

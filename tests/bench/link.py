@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -43,12 +44,13 @@ def build_sink(folder: Path) -> Path:
 
 def measure(sink: Path, name: str, count: int, window: int) -> Result:
     """Run one client against a fresh sink. Raises AssertionError when not every message made its round trip."""
-    with subprocess.Popen([sink, str(count)], stdout=subprocess.PIPE, text=True) as serving:
+    with subprocess.Popen([str(sink), str(count)], stdout=subprocess.PIPE, text=True) as serving:
         assert serving.stdout is not None
         try:
             port = int(serving.stdout.readline())
-            words = [sys.executable, FOLDER / "link_clients.py", name, str(port), str(count), str(window)]
+            words = [sys.executable, str(FOLDER / "link_clients.py"), name, str(port), str(count), str(window)]
             client = subprocess.Popen(words, cwd=FOLDER.parents[1])
+            assert serving.stdout.readline() == "began\n"
             submits, receipts, acknowledged, spent_ns = map(int, serving.stdout.readline().split())
             _, status, usage = os.wait4(client.pid, 0)
             client.returncode = os.waitstatus_to_exitcode(status)
@@ -88,17 +90,23 @@ def main() -> None:
 
 def print_table(results: dict[str, list[Result]], window: int) -> None:
     medians = {name: median(of_one) for name, of_one in results.items()}
-    best = max((medians[name].per_second for name in PEERS if name in medians), default=None)
+    peers = [results[name] for name in PEERS if name in results]
+    # Round against round, since minutes of one machine differ more than these clients do from one another.
+    best = [max(result.per_second for result in of_round) for of_round in zip(*peers, strict=True)]
     print(f"\nround trips (submit, response, receipt, its response), window {window}, medians of {len(next(iter(results.values())))}")
     print(f"  {'client':<12} {'per second':>11} {'of the best other':>18} {'CPU each':>10} {'all runs':>30}")
     for name, result in medians.items():
-        ratio = f"{result.per_second / best:.2f} x" if best else "-"
+        ratio = f"{times_best(results[name], best):.2f} x" if best else "-"
         runs = " ".join(f"{one.per_second:,.0f}" for one in results[name])
         print(f"  {name:<12} {result.per_second:>11,.0f} {ratio:>18} {result.cpu_us:>7.1f} µs {runs:>30}")
     if best and OURS[0] in medians:
-        rate = medians[OURS[0]].per_second
-        met = rate >= LEAST_PER_SECOND and rate >= LEAST_TIMES_BEST * best
+        met = medians[OURS[0]].per_second >= LEAST_PER_SECOND and times_best(results[OURS[0]], best) >= LEAST_TIMES_BEST
         print(f"  goal: {LEAST_PER_SECOND:,} per second and {LEAST_TIMES_BEST} x the best other: {'met' if met else 'not met'}")
+
+
+def times_best(results: list[Result], best: list[float]) -> float:
+    """Return the median, over the rounds, of one client's rate as a multiple of the best other's in the same round."""
+    return statistics.median(result.per_second / rate for result, rate in zip(results, best, strict=True))
 
 
 if __name__ == "__main__":

@@ -36,17 +36,24 @@ def number(index: int) -> str:
     return f"849{index:08d}"
 
 
+def give_up(contexts: list[object], reason: str) -> None:
+    """End the run: the sink answers everything."""
+    raise AssertionError(reason)
+
+
 async def ours(port: int, count: int, window: int, *, read: bool = False) -> None:
     """Run the product's own client as the service does: sans-IO session, asyncio pump, events in batches."""
     from broadcaster.files.carriers import read_card
     from broadcaster.link.client import Client, Inbound, LinkState
     from broadcaster.model import Endpoint
+    from broadcaster.service.memory import spare_collector
     from broadcaster.smpp import ReceiptState, SubmitTemplate, parse_receipt
 
     card = read_card(ROOT / "carriers" / "rehearsal" / "viettel.toml", {})
     card = dataclasses.replace(card, endpoint=Endpoint("127.0.0.1", port), window=window)
     template = SubmitTemplate.build(source=SENDER, source_ton=5, short_message=OCTETS, data_coding=8)
     destinations = [number(index).encode() for index in range(count)]
+    spare_collector()
     waiting: dict[str | None, int] = {}
     delivered = [False] * count
     following = iter(range(count))
@@ -61,7 +68,8 @@ async def ours(port: int, count: int, window: int, *, read: bool = False) -> Non
     def on_answer(answers: list[Any]) -> None:
         for index, status, message_id in answers:
             assert status == 0
-            waiting[message_id] = index
+            if read:
+                waiting[message_id] = index
         fill()
 
     def on_inbound(inbounds: list[Inbound]) -> None:
@@ -80,10 +88,7 @@ async def ours(port: int, count: int, window: int, *, read: bool = False) -> Non
         if state is LinkState.BOUND:
             fill()
 
-    def on_unanswered(contexts: list[object], reason: str) -> None:
-        raise AssertionError(reason)
-
-    client = Client(card, on_answer=on_answer, on_unanswered=on_unanswered, on_inbound=on_inbound, on_state=on_state)
+    client = Client(card, on_answer=on_answer, on_unanswered=give_up, on_inbound=on_inbound, on_state=on_state)
     running = asyncio.create_task(client.run())
     await done.wait()
     assert all(delivered) or not read

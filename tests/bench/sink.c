@@ -1,9 +1,11 @@
 /* An SMSC that accepts everything, to measure clients against: each submit_sm gets its response and, when asked for, a receipt
  * (SMPP 3.4: 4.4, 4.6, appendix B). One client at a time, so that the clock of a run is the sink's own:
  *
- *     sink COUNT      listens on a free loopback port and prints it; serves clients one after another
+ *     sink COUNT [DELAY_MS]      listens on a free loopback port and prints it; serves clients one after another
  *
- * For each client it prints, once COUNT receipts were acknowledged or the client left:
+ * Message ids are spread over 64 bits, as those of real carriers are over theirs, and written in hexadecimal. Receipts leave DELAY_MS
+ * after their responses (0). For each client it prints "began" at the first submit_sm and, once COUNT receipts were acknowledged or the
+ * client left:
  *
  *     submits receipts acknowledged nanoseconds
  *
@@ -31,11 +33,12 @@ struct bytes {
     size_t from, to, room;
 };
 
-static struct bytes out;
+static struct bytes out, held;
 static uint8_t in[READ + MOST_PDU];
 static size_t in_used;
 static uint32_t next_sequence;
 static uint64_t next_id = 0x10000000;
+static int64_t delay_ns;
 static long wanted, submits, receipts, acknowledged;
 static int64_t began, ended;
 static int reported;
@@ -55,23 +58,50 @@ static uint8_t *write_u32(uint8_t *p, uint32_t value) {
     return p + 4;
 }
 
-/* Make room for one more PDU and return where it goes. */
-static uint8_t *pdu(size_t length, uint32_t command, uint32_t sequence) {
-    if (out.to + length > out.room) {
-        memmove(out.at, out.at + out.from, out.to - out.from);
-        out.to -= out.from, out.from = 0;
-        if (out.to + length > out.room) {
-            out.room = 2 * (out.to + length);
-            out.at = realloc(out.at, out.room);
-            if (!out.at) exit(3);
+/* Make room for so many more octets and return where they go. */
+static uint8_t *append(struct bytes *b, size_t length) {
+    if (b->to + length > b->room) {
+        memmove(b->at, b->at + b->from, b->to - b->from);
+        b->to -= b->from, b->from = 0;
+        if (b->to + length > b->room / 2) {
+            b->room = 2 * (b->to + length);
+            b->at = realloc(b->at, b->room);
+            if (!b->at) exit(3);
         }
     }
-    uint8_t *p = out.at + out.to;
-    out.to += length;
+    uint8_t *p = b->at + b->to;
+    b->to += length;
+    return p;
+}
+
+static uint8_t *pdu(struct bytes *to, size_t length, uint32_t command, uint32_t sequence) {
+    uint8_t *p = append(to, length);
     p = write_u32(p, (uint32_t)length);
     p = write_u32(p, command);
     p = write_u32(p, 0);
     return write_u32(p, sequence);
+}
+
+/* A different number for each number (the finaliser of splitmix64): ids that come in no order. */
+static uint64_t scatter(uint64_t n) {
+    n = (n ^ n >> 30) * 0xbf58476d1ce4e5b9u;
+    n = (n ^ n >> 27) * 0x94d049bb133111ebu;
+    return n ^ n >> 31;
+}
+
+/* Move the receipts whose time has come behind what is to be written; return the milliseconds until the next one, -1 without any. */
+static int release(void) {
+    while (held.from < held.to) {
+        int64_t due;
+        memcpy(&due, held.at + held.from, sizeof due);
+        int64_t left = due - now_ns();
+        if (left > 0) return (int)(left / 1000000) + 1;
+        const uint8_t *p = held.at + held.from + sizeof due;
+        size_t length = read_u32(p);
+        memcpy(append(&out, length), p, length);
+        held.from += sizeof due + length;
+    }
+    return -1;
 }
 
 /* Walk over one C-octet string; null when it does not end within the PDU. */
@@ -83,8 +113,8 @@ static const uint8_t *after_string(const uint8_t *p, const uint8_t *end) {
 /* Answer one submit_sm, and send its receipt when registered_delivery asks for one. */
 static int answer(const uint8_t *body, const uint8_t *end, uint32_t sequence) {
     char id[24];
-    size_t id_size = (size_t)snprintf(id, sizeof id, "%llx", (unsigned long long)next_id++) + 1;
-    memcpy(pdu(HEADER + id_size, SUBMIT | RESPONSE, sequence), id, id_size);
+    size_t id_size = (size_t)snprintf(id, sizeof id, "%llx", (unsigned long long)scatter(next_id++)) + 1;
+    memcpy(pdu(&out, HEADER + id_size, SUBMIT | RESPONSE, sequence), id, id_size);
 
     const uint8_t *source = after_string(body, end);
     const uint8_t *destination = source ? after_string(source + 2, end) : NULL;
@@ -99,7 +129,11 @@ static int answer(const uint8_t *body, const uint8_t *end, uint32_t sequence) {
         "id:%s sub:001 dlvrd:001 submit date:2607250900 done date:2607250901 stat:DELIVRD err:000 text:", id);
     size_t source_size = (size_t)(destination - source), destination_size = (size_t)(flags - destination);
     size_t length = HEADER + 1 + source_size + destination_size + 3 + 2 + 5 + text_size;
-    uint8_t *p = pdu(length, DELIVER, ++next_sequence);
+    if (delay_ns) {
+        int64_t due = now_ns() + delay_ns;
+        memcpy(append(&held, sizeof due), &due, sizeof due);
+    }
+    uint8_t *p = pdu(delay_ns ? &held : &out, length, DELIVER, ++next_sequence);
     *p++ = 0;
     memcpy(p, destination, destination_size), p += destination_size;
     memcpy(p, source, source_size), p += source_size;
@@ -122,7 +156,11 @@ static int serve(const uint8_t *p, uint32_t length) {
     uint32_t command = read_u32(p + 4), sequence = read_u32(p + 12);
     switch (command) {
     case SUBMIT:
-        if (!submits++) began = now_ns();
+        if (!submits++) {
+            began = now_ns();
+            puts("began");
+            fflush(stdout);
+        }
         return answer(p + HEADER, p + length, sequence);
     case DELIVER | RESPONSE:
         if (++acknowledged == wanted) {
@@ -131,10 +169,10 @@ static int serve(const uint8_t *p, uint32_t length) {
         }
         return 0;
     case BIND_RX: case BIND_TX: case BIND_TRX:
-        memcpy(pdu(HEADER + 5, command | RESPONSE, sequence), "sink", 5);
+        memcpy(pdu(&out, HEADER + 5, command | RESPONSE, sequence), "sink", 5);
         return 0;
     case ENQUIRE: case UNBIND:
-        pdu(HEADER, command | RESPONSE, sequence);
+        pdu(&out, HEADER, command | RESPONSE, sequence);
         return 0;
     default:
         return command & RESPONSE ? 0 : -1;
@@ -170,14 +208,15 @@ static int give(int fd) {
 }
 
 static void live(int fd) {
-    in_used = out.from = out.to = 0;
+    in_used = out.from = out.to = held.from = held.to = 0;
     next_sequence = 0;
     submits = receipts = acknowledged = 0;
     began = ended = 0;
     reported = 0;
     for (;;) {
+        int wait_ms = release();
         struct pollfd on = {.fd = fd, .events = (short)(POLLIN | (out.from < out.to ? POLLOUT : 0))};
-        if (poll(&on, 1, -1) < 0 && errno != EINTR) break;
+        if (poll(&on, 1, wait_ms) < 0 && errno != EINTR) break;
         if (on.revents & (POLLIN | POLLHUP | POLLERR) && take(fd) < 0) break;
         if (give(fd) < 0) break;
     }
@@ -187,10 +226,11 @@ static void live(int fd) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 2 || (wanted = atol(argv[1])) < 1) {
-        fprintf(stderr, "usage: sink COUNT\n");
+    if (argc < 2 || argc > 3 || (wanted = atol(argv[1])) < 1) {
+        fprintf(stderr, "usage: sink COUNT [DELAY_MS]\n");
         return 2;
     }
+    delay_ns = argc == 3 ? atol(argv[2]) * 1000000 : 0;
     int one = 1, listener = socket(AF_INET, SOCK_STREAM, 0);
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t size = sizeof at;

@@ -31,7 +31,6 @@ from broadcaster.model import (
     Order,
     Person,
     Role,
-    UnknownPolicy,
 )
 from broadcaster.rules.approval import Judgement, digest, sign
 from broadcaster.store.audit import Auditor, entries, first_break
@@ -241,7 +240,6 @@ def test_who_may_not_submit(desk: Desk, order: Order, by: str) -> None:
         ({"max_recipients": 29}, "30"),
         ({"communes": ("99999",)}, "No subscriber"),
         ({"environment": Environment.LIVE}, "live"),
-        ({"unknown_policy": UnknownPolicy.AT_LEAST_ONCE}, "uncertain"),
     ],
 )
 def test_what_may_not_be_submitted(desk: Desk, change: Callable[..., Order], fields: dict[str, Any], why: str) -> None:

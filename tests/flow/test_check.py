@@ -17,6 +17,7 @@ from broadcaster.flow.check import Seen, Trial
 from broadcaster.flow.check_card import filled_in, without_numbers
 from broadcaster.flow.check_gate import plan
 from broadcaster.flow.check_report import document, judge, spread
+from broadcaster.link.faults import fault
 from broadcaster.link.ledger import read_ledger
 from broadcaster.link.part import read_part
 from broadcaster.link.pump import Pump
@@ -27,7 +28,9 @@ from broadcaster.smpp import (
     BindKind,
     BindRequested,
     BindResp,
+    CancelSmResp,
     DeliverSm,
+    Requested,
     Responded,
     Role,
     Session,
@@ -49,6 +52,7 @@ PATIENCE_S = 30.0
 def _quick(monkeypatch):
     monkeypatch.setattr(check, "START_HOLD_NS", 0)
     monkeypatch.setattr(check, "GENTLE_TPS", 500)
+    monkeypatch.setattr(check, "LINGER_S", 0.1)
 
 
 @pytest.fixture
@@ -62,7 +66,7 @@ class Check:
     def __init__(self, card, seen, *, with_tps=False, errand=None):
         self.card = card
         self.seen: Seen = seen
-        self.report = judge(errand or plan(card, "SKHCN-QNG", TEXTS, with_tps=with_tps), seen, AT, with_tps=with_tps)
+        self.report = judge(errand or plan(card, "SKHCN-QNG", TEXTS, with_tps=with_tps, now=AT), seen, AT, with_tps=with_tps)
 
     def finding(self, name):
         return next(item for item in self.report.findings if item.id == name)
@@ -76,7 +80,7 @@ AT = dt.datetime(2026, 3, 12, 3, tzinfo=dt.UTC)
 
 
 async def tried(card, *, with_tps=False, wait_s=10.0, reserve=lambda: 7):
-    errand = plan(card, "SKHCN-QNG", TEXTS, with_tps=with_tps)
+    errand = plan(card, "SKHCN-QNG", TEXTS, with_tps=with_tps, now=AT)
     trial = Trial(errand, reserve=reserve, wait_s=wait_s, tell=lambda _said: None)
     async with asyncio.timeout(PATIENCE_S):
         return Check(card, await trial.run(), with_tps=with_tps, errand=errand)
@@ -168,11 +172,11 @@ def test_what_the_card_cannot_carry_is_not_sent(card, tmp_path):
     assert totals.submits == 2
     assert set(found.report.errand.skipped) == {"accented-1", "accented-3", "unaccented-3"}
     with pytest.raises(ConfigurationError):
-        plan(replace(card, test_numbers=()), "X", TEXTS, with_tps=False)
+        plan(replace(card, test_numbers=()), "X", TEXTS, with_tps=False, now=AT)
     with pytest.raises(ConfigurationError):
-        plan(replace(card, forbidden="nT"), "X", TEXTS, with_tps=False)
+        plan(replace(card, forbidden="nT"), "X", TEXTS, with_tps=False, now=AT)
     with pytest.raises(ConfigurationError, match="accented-3"):
-        plan(card, "X", {"accented-3": "ngắn"}, with_tps=False)
+        plan(card, "X", {"accented-3": "ngắn"}, with_tps=False, now=AT)
 
 
 def test_missing_receipts_are_told_with_what_came(card, tmp_path):
@@ -216,9 +220,9 @@ def test_f50_throttling_below_the_card_ends_the_climb(card, tmp_path, monkeypatc
 
 
 def test_without_the_option_or_without_a_rate_no_step_is_tried(card, tmp_path):
-    assert plan(card, "X", TEXTS, with_tps=False).steps_tps == ()
-    assert plan(replace(card, tps=None), "X", TEXTS, with_tps=True).steps_tps == ()
-    assert plan(replace(card, tps=2), "X", TEXTS, with_tps=True).steps_tps == (1, 2)
+    assert plan(card, "X", TEXTS, with_tps=False, now=AT).steps_tps == ()
+    assert plan(replace(card, tps=None), "X", TEXTS, with_tps=True, now=AT).steps_tps == ()
+    assert plan(replace(card, tps=2), "X", TEXTS, with_tps=True, now=AT).steps_tps == (1, 2)
     found, _ = run_check(replace(card, tps=None), Temperament(**QUICK), tmp_path / "l.jsonl", with_tps=True)
     assert (found.finding("tps").ok, found.report.exit_code) == (None, 0)
 
@@ -241,6 +245,8 @@ def test_f30_a_refused_bind_is_tried_once_and_said_in_words(card, tmp_path, stat
     assert (totals.refused_binds, totals.submits) == (1, 0)
     assert words in found.cause
     assert (found.seen.failure.stage, found.seen.failure.bind_status, found.report.exit_code) == ("bind", status, 12)
+    causes = {0x0E: "credentials", 0x0F: "credentials", 0x05: "already-bound"}
+    assert document(found.report)["failure"]["cause"] == causes.get(status, "bind-refused")
 
 
 def test_f42_nobody_listens_or_the_name_is_unknown(card, monkeypatch):
@@ -251,9 +257,10 @@ def test_f42_nobody_listens_or_the_name_is_unknown(card, monkeypatch):
 
     found = asyncio.run(closed())
     assert "refused the connection" in found.cause
-    assert (found.seen.failure.stage, found.report.exit_code) == ("connect", 12)
+    assert (found.seen.failure.stage, found.seen.failure.cause, found.report.exit_code) == ("connect", "connection-refused", 12)
     unknown = asyncio.run(tried(replace(card, endpoint=Endpoint("smpp.khong-co.invalid", 2775)), reserve=pytest.fail))
     assert "smpp.khong-co.invalid is not found (DNS)" in unknown.cause
+    assert unknown.seen.failure.cause == "name-unknown"
 
 
 def test_f42_tls_against_a_plain_carrier(card, tmp_path):
@@ -270,6 +277,7 @@ def test_f42_tls_against_a_plain_carrier(card, tmp_path):
 
     found = asyncio.run(go())
     assert "no TLS with 127.0.0.1: what the server answers is not TLS" in found.cause
+    assert found.seen.failure.cause == "tls"
     assert found.report.exit_code == 12
 
 
@@ -284,10 +292,11 @@ def test_f42_tls_is_held_to_the_cards_own_authority(card, tmp_path):
     other, _ = run_check(secure, Temperament(**QUICK), tmp_path / "l.jsonl", tls_ca=authority)
     assert "certificate of 127.0.0.1 is not accepted: it is for another host" in other.cause
     assert {unknown.seen.failure.stage, other.seen.failure.stage} == {"connect"}
+    assert {unknown.seen.failure.cause, other.seen.failure.cause} == {"certificate"}
 
 
 def test_f31_a_peer_that_never_answers_the_bind_is_called_silent(card, monkeypatch):
-    monkeypatch.setattr(check, "Probe", functools.partial(check.Probe, timers=Timers(bind_timeout_s=0.1)))
+    monkeypatch.setattr(check, "Client", functools.partial(check.Client, timers=Timers(bind_timeout_s=0.1)))
 
     async def go():
         async with listening(asyncio.Protocol) as port:
@@ -295,6 +304,7 @@ def test_f31_a_peer_that_never_answers_the_bind_is_called_silent(card, monkeypat
 
     found = asyncio.run(go())
     assert "the peer is silent" in found.cause
+    assert found.seen.failure.cause == "no-answer"
     assert found.report.exit_code == 12
 
 
@@ -331,6 +341,7 @@ def test_f32_an_enquire_link_that_is_not_answered_is_a_failure(card, hangs_up, s
 
     found = asyncio.run(go())
     assert (found.seen.failure.stage, found.report.exit_code) == (stage, 12)
+    assert found.seen.failure.cause == ("lost" if hangs_up else "silent")
     assert words in found.cause
     assert found.seen.peer == "thu"
 
@@ -366,8 +377,9 @@ def test_what_reserving_refuses_is_raised_after_unbinding(card, tmp_path):
 class Gateway:
     """A carrier that delivers other people's receipts and messages as soon as somebody binds, then answers texts."""
 
-    def __init__(self, *, others=True, esm_class=4, wants_receipt=lambda _place: True):
+    def __init__(self, *, others=True, esm_class=4, wants_receipt=lambda _place: True, cancel_status=0x11):
         self.statuses = {}
+        self._cancel_status = cancel_status
         self._others = others
         self._esm_class = esm_class
         self._wants_receipt = wants_receipt
@@ -396,6 +408,8 @@ class Gateway:
                 if self._wants_receipt(read_part(event.body)):
                     text = f"id:{message_id} stat:DELIVRD err:000".encode()
                     self.deliver(pump, "ours", event.body.destination, text, self._esm_class)
+            elif isinstance(event, Requested):
+                pump.respond(event.sequence, CancelSmResp(), self._cancel_status)
             elif isinstance(event, Responded):
                 self.statuses.setdefault(event.context, set()).add(event.status)
 
@@ -422,6 +436,110 @@ def test_f11_receipts_for_the_last_part_only_are_told(card):
     found = run_against(Gateway(others=False, wants_receipt=lambda place: place.part == place.parts), card, wait_s=0.1)
     details = [detail.en for detail in found.finding("receipts").details]
     assert details == ["delivered: 8 parts", "8 parts without a final receipt", "of long texts only part 3 got a receipt"]
+
+
+@pytest.mark.parametrize(("scope", "place"), [("first", 1), ("last", 3)])
+def test_f11_a_card_that_says_so_awaits_no_more(card, scope, place):
+    gateway = Gateway(others=False, wants_receipt=lambda part: part.parts == 1 or part.part == place)
+    found = run_against(gateway, replace(card, receipt_scope=scope))
+    assert found.report.exit_code == 0
+    assert found.finding("receipts").said.en == "8 of 8 parts got a final receipt"
+    assert found.finding("receipt-scope").ok is True
+    assert f'receipt_scope = "{scope}"' in filled_in(CARD, found.report)
+    other = "last" if scope == "first" else "first"
+    wrong = run_against(
+        Gateway(others=False, wants_receipt=lambda part: part.part == place), replace(card, receipt_scope=other), wait_s=0.1
+    )
+    assert wrong.finding("receipt-scope").ok is False
+    assert wrong.report.exit_code == 3
+
+
+def test_f11_a_carrier_that_gives_more_receipts_than_the_card_says_is_no_fault(card, tmp_path):
+    found, totals = run_check(replace(card, receipt_scope="last"), Temperament(**QUICK), tmp_path / "l.jsonl")
+    assert (found.report.exit_code, totals.acknowledged) == (0, PARTS)
+    assert found.finding("receipt-scope").said.en == "long texts get receipts for every part; the card says the last part"
+
+
+# -- what the card promises beyond the texts
+
+
+def test_a_reference_that_receipts_repeat_is_found(card, tmp_path):
+    found, totals = run_check(card, Temperament(**QUICK), tmp_path / "l.jsonl")
+    assert found.finding("reference").said.en == "receipts repeat user_message_reference"
+    assert (found.finding("reference").ok, totals.submits) == (True, PARTS)
+    assert document(found.report)["user_message_reference"] is True
+
+
+@pytest.mark.parametrize(("form", "submits", "words"), [("off", PARTS, "do not repeat"), ("reject", PARTS + 1, "refuses")])
+@pytest.mark.parametrize("believed", [False, True])
+def test_a_reference_that_the_carrier_will_not_have_is_found(card, tmp_path, form, submits, words, believed):
+    mood = Temperament(**QUICK, faults=(fault("umr_echo", form=form),))
+    found, totals = run_check(replace(card, user_message_reference=believed), mood, tmp_path / "l.jsonl")
+    assert totals.submits == submits
+    assert words in found.finding("reference").said.en
+    assert found.finding("reference").ok is not believed
+    assert found.finding("submit").ok is True
+    assert "user_message_reference = false" in filled_in("user_message_reference = true\n" + CARD, found.report)
+
+
+def test_a_busy_carrier_does_not_seem_to_refuse_references(card, tmp_path):
+    mood = Temperament(**QUICK, faults=(fault("throttle", at=1),))
+    found, totals = run_check(card, mood, tmp_path / "l.jsonl")
+    assert totals.submits == PARTS + 1
+    assert found.finding("submit").ok is True
+    assert document(found.report)["user_message_reference"] is None
+
+
+def test_f04_as_many_connections_as_the_card_says_are_opened_at_once(card, tmp_path):
+    found, totals = run_check(replace(card, binds=4), Temperament(**QUICK), tmp_path / "l.jsonl")
+    assert (totals.binds, found.finding("binds").ok, found.report.exit_code) == (4, True, 0)
+    assert "binds = 4" in filled_in(CARD, found.report)
+
+
+class OneAtATime(Gateway):
+    """A carrier that lets so many sessions in."""
+
+    def __init__(self, most):
+        super().__init__(others=False, cancel_status=0)
+        self._most = most
+        self._bound = 0
+
+    def on_events(self, pump, events):
+        if any(isinstance(event, BindRequested) for event in events):
+            self._bound += 1
+            if self._bound > self._most:
+                (event,) = events
+                pump.respond(event.sequence, BindResp(event.body.kind, "thu"), 0x05)
+                return
+        super().on_events(pump, events)
+
+
+def test_f30_a_carrier_that_allows_fewer_connections_is_found_out(card):
+    found = run_against(OneAtATime(2), replace(card, binds=4))
+    assert (found.seen.binds, found.finding("binds").ok, found.report.exit_code) == (2, False, 3)
+    assert any("RALYBND" in detail.en for detail in found.finding("binds").details)
+    assert "binds = 2" in filled_in(CARD, found.report)
+    assert found.seen.failure is None
+
+
+def test_every_alternate_host_is_bound_to(card, tmp_path):
+    async def nowhere():
+        async with listening(asyncio.Protocol) as port:
+            return Endpoint("127.0.0.1", port)
+
+    gone = asyncio.run(nowhere())
+    found, totals = run_check(replace(card, alternates=(gone,)), Temperament(**QUICK), tmp_path / "l.jsonl")
+    assert (found.finding("hosts").ok, found.report.exit_code) == (False, 3)
+    assert any(str(gone) in detail.en for detail in found.finding("hosts").details)
+    assert document(found.report)["hosts"].keys() == {str(gone)}
+    assert totals.submits == PARTS
+
+
+def test_a_carrier_without_cancel_sm_is_found_out(card):
+    found = run_against(Gateway(others=False, cancel_status=0x03), replace(card, cancels=True))
+    assert found.finding("cancel").ok is False
+    assert "cancels = false" in filled_in("cancels = true\n" + CARD, found.report)
+    assert run_against(Gateway(others=False), card).finding("cancel").ok is True
 
 
 def test_f08_receipts_that_esm_class_does_not_mark_are_told(card):
@@ -484,7 +602,8 @@ def test_every_shipped_card_can_be_filled_in_and_nothing_else_changes(card, tmp_
     text = path.read_text("utf-8")
     before, after = tomllib.loads(text), tomllib.loads(filled_in(text, found.report))
     changed = {key for key in before | after if before.get(key) != after.get(key)}
-    assert changed <= {"assumed", "port", "response_id", "receipt_id"}
+    assert changed <= {"assumed", "port", "response_id", "receipt_id", "user_message_reference", "cancels"}
+    assert (after["user_message_reference"], after["cancels"]) == (True, True)
     assert "port" not in after["assumed"]
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import update
 
 from broadcaster.errors import RefusedError
 from broadcaster.flow.check_gate import judge_standing, plan, require_room, reserve, sign_standing, texts_on
-from broadcaster.model import Environment, Msisdn
+from broadcaster.model import DailyWindow, Environment, Msisdn
 from broadcaster.store.audit import entries, first_break
 from broadcaster.store.schema import audit
 
@@ -34,8 +34,8 @@ def signing(keys, people, now, **changes):
 
 
 @pytest.fixture
-def errand(cards):
-    return plan(replace(cards["viettel"], test_numbers=NUMBERS), "SKHCN-QNG", TEXTS, with_tps=False)
+def errand(cards, now):
+    return plan(replace(cards["viettel"], test_numbers=NUMBERS), "SKHCN-QNG", TEXTS, with_tps=False, now=now)
 
 
 def test_a_signed_approval_holds(approval, people, now):
@@ -96,8 +96,27 @@ def test_the_audit_chain_keeps_the_count_of_the_day(store, auditor, audit_key, a
         assert len(list(entries(connection))) == 2
 
 
+def test_nothing_is_tried_while_the_carrier_is_closed(errand, now):
+    nightly = DailyWindow(dt.time(9), dt.time(11))
+    with pytest.raises(RefusedError, match="không nhận tin đến 11:00 12-03-2026"):
+        plan(replace(errand.card, closed=(nightly,)), "SKHCN-QNG", TEXTS, with_tps=False, now=now)
+    mended = replace(errand.card, maintenance=((now, now + dt.timedelta(hours=1)),))
+    with pytest.raises(RefusedError, match="đến 11:00"):
+        plan(mended, "SKHCN-QNG", TEXTS, with_tps=False, now=now)
+    assert plan(mended, "SKHCN-QNG", TEXTS, with_tps=False, now=now + dt.timedelta(hours=1)).count == errand.count
+
+
+def test_the_contracts_rate_is_not_tried_at_an_hour_that_allows_less(errand, now):
+    slow = replace(errand.card, tps=40, hourly_tps=((DailyWindow(dt.time(9), dt.time(11)), 3),))
+    with pytest.raises(RefusedError, match="chỉ cho 3 phần/s"):
+        plan(slow, "SKHCN-QNG", TEXTS, with_tps=True, now=now)
+    assert plan(slow, "SKHCN-QNG", TEXTS, with_tps=False, now=now).tps == 3
+    later = now + dt.timedelta(hours=1)
+    assert plan(slow, "SKHCN-QNG", TEXTS, with_tps=True, now=later).steps_tps == (10, 20, 30, 40)
+
+
 def test_the_climb_counts_against_the_cap_too(store, audit_key, approval, errand, now):
-    fast = plan(replace(errand.card, tps=4), "SKHCN-QNG", TEXTS, with_tps=True)
+    fast = plan(replace(errand.card, tps=4), "SKHCN-QNG", TEXTS, with_tps=True, now=now)
     assert fast.count == 4 + 1 + 2 + 3 + 4
     with store.read() as connection, pytest.raises(RefusedError, match="cần gửi 14"):
         require_room(connection, audit_key, approval, fast, now)

@@ -82,6 +82,28 @@ def test_parts_on_the_wire_are_those_of_the_body(
             assert len(made) == body.parts
 
 
+@pytest.mark.parametrize(("scope", "place"), [("all", 0), ("first", 1), ("last", 2)])
+def test_f11_the_body_names_the_part_that_gets_a_receipt(
+    order: Order, template: Template, cards: Cards, order_for: Callable[..., Order], scope: str, place: int
+) -> None:
+    changed = {code: replace(card, receipt_scope=scope, long_text="udh8") for code, card in cards.items()}  # type: ignore[arg-type]
+    made = bodies(order_for(order, variant=Variant.ACCENTED), template, changed, reply_number="8066", alternative=None)
+    assert {(body.parts > 1, body.receipt_part) for body in made} == {(True, body.parts if place == 2 else place) for body in made}
+    short = bodies(order, template, changed, reply_number="8066", alternative=None)
+    assert {body.receipt_part for body in short if body.parts == 1} <= {0}
+
+
+def test_f62_a_text_that_travels_whole_is_one_submit(
+    order: Order, template: Template, cards: Cards, order_for: Callable[..., Order]
+) -> None:
+    whole = {code: replace(card, long_text="payload") for code, card in cards.items()}
+    accented = order_for(order, variant=Variant.ACCENTED)
+    assert {body.parts for body in bodies(accented, template, whole, reply_number="8066", alternative=None)} == {1}
+    tight = {code: replace(card, max_parts=1) for code, card in whole.items()}
+    with pytest.raises(InvalidFileError, match="1 phần"):
+        bodies(accented, template, tight, reply_number="8066", alternative=None)
+
+
 @pytest.mark.parametrize(
     ("minutes", "text"),
     [(-1, ""), (0, ""), (1, "000000000100000R"), (90, "000000013000000R"), (1440, "000001000000000R"), (6000, "000004040000000R")],

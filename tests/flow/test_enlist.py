@@ -27,7 +27,7 @@ Load = Callable[..., Roster]
 
 def write(store: Store, order: Order, rosters: list[Roster]) -> Campaign:
     """Store the order as a scheduled campaign."""
-    bodies = [{"carrier": code, "text": f"to {code}", "parts": 1} for code in order.audience.carriers]
+    bodies = [{"carrier": code, "text": f"to {code}", "parts": 1, "receipt_part": 1} for code in order.audience.carriers]
     with store.write() as connection:
         campaign_id = insert_campaign(
             connection,
@@ -167,6 +167,7 @@ def test_what_is_written_is_what_was_counted(
     assert after.enlisted
     assert after.state is CampaignState.SCHEDULED
     assert [(lane.carrier, lane.body, lane.parts) for lane in made] == [("mobifone", "to mobifone", 1), ("viettel", "to viettel", 1)]
+    assert {lane.receipt_part for lane in made} == {1}
     for lane in made:
         positions = [row[1] for row in written(installed_store) if row[0] == lane.id and not row[5]]
         assert positions == list(range(1, lane.messages + 1))

@@ -3,10 +3,11 @@
 import datetime as dt
 import json
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, insert, text
 
 from broadcaster.errors import NotFoundError
 from broadcaster.files.areas import read_areas
@@ -31,7 +32,7 @@ from broadcaster.store import audit, campaigns, figures, messages, receipts, ref
 from broadcaster.store.engine import Store, append
 from broadcaster.store.messages import Outcome
 from broadcaster.store.receipts import Received
-from broadcaster.store.schema import EXCLUDED_FROM, LANE_SHIFT, message, tally
+from broadcaster.store.schema import EXCLUDED_FROM, LANE_SHIFT, installation, message, tally
 from broadcaster.store.times import to_ms
 from broadcaster.store.upgrade import upgrade
 
@@ -100,6 +101,9 @@ CONTENT = {
 def store(tmp_path: Path) -> Iterator[Store]:
     made = Store(f"sqlite:///{tmp_path / 'broadcaster.db'}")
     upgrade(made)
+    names = {"vault_fingerprint": "", "audit_fingerprint": ""}
+    with made.write() as connection:
+        connection.execute(insert(installation).values(id=1, environment="rehearsal", created_ms=0, epoch=1, **names))
     yield made
     made.close()
 
@@ -193,9 +197,8 @@ class Campaign:
     def record(self, outcomes: list[Outcome], received: list[Received]) -> None:
         with self.store.write() as connection:
             messages.record_outcomes(connection, outcomes)
-            before = receipts.newest_id(connection)
             receipts.record_receipts(connection, received)
-            receipts.match(connection, before)
+            messages.fold_all(connection)
 
     def receipt(self, position: int, part: int, state: State, after_ms: int, error: str | None = None) -> Received:
         owner = token((self.lanes[TWO_PARTS] << LANE_SHIFT) + position)
@@ -360,3 +363,35 @@ def test_lag_percentiles_are_the_smallest_class_that_covers_the_share() -> None:
     assert lag({}) == Lag(0, None, None, None)
     assert lag({10: 50, 20: 45, 30: 4, 90: 1}) == Lag(100, 10, 20, 30)
     assert lag({5: 1}) == Lag(1, 5, 5, 5)
+
+
+def test_a_campaign_alone_has_no_story(running: Campaign) -> None:
+    assert read(running.store).story == ()
+
+
+def test_a_campaign_and_its_remainders_are_one_story_from_either_side(running: Campaign) -> None:
+    line = ["thu-nghiem", "thu-nghiem-con-lai", "thu-nghiem-con-lai-2"]
+    with running.store.write() as connection:
+        for earlier, name in pairwise(line):
+            order = {**CONTENT["order"], "audience": {"remainder_of": earlier}}  # type: ignore[dict-item]
+            campaigns.insert_campaign(
+                connection,
+                name=name,
+                content_json=json.dumps(CONTENT | {"order": order}),
+                digest="d" * 64,
+                recipients=3,
+                submitted_by="can-bo",
+                submitted_ms=START_MS,
+                roster_ids=[],
+            )
+    made = read(running.store)
+    assert [(item.name, item.remainder_of) for item in made.story] == [(line[0], None), (line[1], line[0]), (line[2], line[1])]
+    first = made.story[0]
+    assert (first.planned, first.delivered, first.not_reached) == (12, 2, 3)
+    assert made.story_delivered == 2
+    last = review(running.store, line[2], cards=CARDS, areas=[], now=NOW)
+    assert last.story == made.story
+    page = html.render(made)
+    assert line[1] in page
+    assert line[2] in page
+    assert json.loads(jsonform.render(made))["story"][1]["remainder_of"] == line[0]

@@ -11,18 +11,17 @@ import random
 from typing import NamedTuple
 
 from broadcaster.model import State
-from broadcaster.rules.lifecycle import from_receipt, is_final, join
+from broadcaster.rules.lifecycle import FINAL_RECEIPTS, is_final, join
 from broadcaster.smpp import DeliverSm, Receipt, ReceiptState, Tag, format_receipt, parse_receipt
 
 HISTORIES = 6_000 if os.environ.get("BROADCASTER_PROVE") == "1" else 600
-WORDS = {
-    ReceiptState.DELIVERED: "DELIVRD",
-    ReceiptState.UNDELIVERABLE: "UNDELIV",
-    ReceiptState.EXPIRED: "EXPIRED",
-    ReceiptState.DELETED: "DELETED",
-    ReceiptState.REJECTED: "REJECTD",
-}
-FINALS = tuple(WORDS)
+FINALS = (
+    ReceiptState.DELIVERED,
+    ReceiptState.UNDELIVERABLE,
+    ReceiptState.EXPIRED,
+    ReceiptState.DELETED,
+    ReceiptState.REJECTED,
+)
 ON_THE_WAY = (ReceiptState.ENROUTE, ReceiptState.ACCEPTED, ReceiptState.UNKNOWN, ReceiptState.SCHEDULED)
 NUMBERS = {state: number for number, state in enumerate(ReceiptState)}
 NOON = dt.datetime(2025, 7, 25, 12, tzinfo=dt.UTC)
@@ -69,7 +68,7 @@ def history(rng: random.Random) -> History:
 
 
 def proves(receipt: Receipt) -> State | None:
-    return from_receipt(WORDS.get(receipt.state, receipt.state.name))
+    return FINAL_RECEIPTS.get(receipt.state)
 
 
 def folded(receipts: list[Receipt]) -> list[State]:
@@ -91,7 +90,7 @@ def test_f09_in_whatever_order_receipts_come_the_message_ends_alike() -> None:
         assert {receipt.message_id for receipt in receipts} <= {"77"}
         states = folded(receipts)
         assert states == sorted(states)
-        assert states[-1] is (State.ACCEPTED if final is None else from_receipt(WORDS[final]))
+        assert states[-1] is (State.ACCEPTED if final is None else FINAL_RECEIPTS[final])
         assert is_final(states[-1]) is (final is not None)
         assert folded(receipts[::-1])[-1] is states[-1]
         finals += final is not None

@@ -234,7 +234,7 @@ def test_a_card_without_test_numbers_is_a_matter_of_configuration(desk):
     assert "test_numbers" in err
 
 
-def test_a_live_rate_needs_the_number_of_texts_as_well(monkeypatch):
+def test_a_live_rate_needs_the_number_of_texts_as_well(monkeypatch, now):
     from dataclasses import replace
 
     from broadcaster.cli.carrier_check import _confirm
@@ -245,11 +245,35 @@ def test_a_live_rate_needs_the_number_of_texts_as_well(monkeypatch):
     rehearsal = replace(read_card(REPOSITORY / "carriers" / "rehearsal" / "viettel.toml", {}), tps=8)
     live = replace(rehearsal, environment=Environment.LIVE)
     texts = {"unaccented-1": "Tin thu"}
-    _confirm(plan(rehearsal, "X", texts, with_tps=True), 2, None)
-    _confirm(plan(live, "X", texts, with_tps=False), 2, None)
-    errand = plan(live, "X", texts, with_tps=True)
+    _confirm(plan(rehearsal, "X", texts, with_tps=True, now=now), 2, None)
+    _confirm(plan(live, "X", texts, with_tps=False, now=now), 2, None)
+    errand = plan(live, "X", texts, with_tps=True, now=now)
     assert errand.count == 2 + 2 + 4 + 6 + 8
     _confirm(errand, 2, 22)
     for numbers, count in ((2, None), (2, 21), (1, 22)):
         with pytest.raises(RefusedError):
             _confirm(errand, numbers, count)
+
+
+def test_what_a_check_sends_counts_against_the_quotas(desk, carrier):
+    carrier()
+    desk.change("window = 100", "window = 100\nparts_per_month = 100")
+    desk.ok(*APPROVE, "--daily", "100")
+    desk.ok(*CHECK, *YES)
+    shown = json.loads(desk.ok("carrier", "show", "viettel", "--json"))
+    assert (shown["parts_this_month"], shown["quota_left"]) == (16, 84)
+
+
+ALWAYS_MENDED = "maintenance = [{ start = 2020-01-01T00:00:00+07:00, end = 2096-01-01T00:00:00+07:00 }]"
+
+
+def test_a_carriers_terms_are_shown_as_they_stand_now(desk):
+    desk.change("window = 100", "window = 100\nbinds = 2\nparts_per_day = 1000\n" + ALWAYS_MENDED)
+    shown = json.loads(desk.ok("carrier", "show", "viettel", "--json"))
+    assert (shown["binds"], shown["tps_now"], shown["quota_left"], shown["test_numbers"]) == (2, 500, 1000, 2)
+    assert shown["closed_until"] == shown["maintenance"][0]["end"]
+    out = desk.ok("carrier", "show", "viettel")
+    assert "đóng đến 00:00:00 01-01-2096" in out
+    assert "đã gửi 0 phần trên hạn mức 1.000" in out
+    speak("en")
+    assert "closed until 00:00:00 01-01-2096" in desk.ok("carrier", "show", "viettel", "--lang", "en")

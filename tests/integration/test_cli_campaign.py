@@ -14,9 +14,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from sqlalchemy import text
 
 from broadcaster.cli.main import run
+from broadcaster.flow import enlist
 from broadcaster.lang import speak
+from broadcaster.store.campaigns import find_campaign
+from broadcaster.store.engine import open_store
 
 REPOSITORY = Path(__file__).parents[2]
 PEOPLE = {"can-bo-soan": "author", "lanh-dao-so": "approver", "pho-giam-doc": "approver"}
@@ -415,3 +419,85 @@ def test_the_exit_code_of_a_finished_campaign_tells_whether_something_is_unknown
     assert exit_code(status(CampaignState.FINISHED, halted="0x0b")) == 3
     assert exit_code(status(CampaignState.HALTED)) == 3
     assert exit_code(status(CampaignState.CANCELLED)) == 0
+
+
+@pytest.fixture
+def ended(stocked: Desk) -> Iterator[Callable[[str], None]]:
+    """A submitted campaign whose thirty messages were all refused by the carrier, and which has ended."""
+    desk = stocked
+    desk.ok("campaign", "submit", desk.order("ba-xa"), "--as", "can-bo-soan")
+    store = open_store(f"sqlite:///{desk.folder / 'state' / 'broadcaster.db'}")
+
+    def sql(statement: str) -> None:
+        with store.write() as connection:
+            connection.execute(text(statement))
+
+    sql("UPDATE campaign SET state = 'scheduled'")
+    with store.read() as connection:
+        found = find_campaign(connection, "ba-xa")
+    for step in enlist.steps(store, found):
+        with store.write() as connection:
+            step(connection)
+    sql("UPDATE campaign SET state = 'finished', started_ms = submitted_ms, finished_ms = submitted_ms")
+    sql("UPDATE message SET state = 10 WHERE state = 0")
+    sql("UPDATE tally SET state = 10 WHERE state = 0")
+    yield sql
+    store.close()
+
+
+def test_a_remainder_is_prepared_planned_and_submitted(desk: Desk, ended: Callable[[str], None]) -> None:
+    counted = desk.ok("campaign", "remainder", "ba-xa", "--dry-run", "--json").document
+    assert (counted["recipients"], counted["path"]) == (30, None)
+    made = desk.ok("campaign", "remainder", "1", "--json").document
+    assert Path(made["path"]).name == "ba-xa-con-lai.toml"
+    assert (made["name"], made["remainder_of"], made["recipients"]) == ("ba-xa-con-lai", "ba-xa", 30)
+    again = desk.ok("campaign", "remainder", "ba-xa")
+    assert "ba-xa-con-lai-2.toml" in again.out
+    assert desk("campaign", "remainder", "ba-xa", "--output", made["path"]).code == 1
+    plan = desk.ok("campaign", "plan", made["path"], "--json").document
+    assert (plan["recipients"], plan["max_recipients"]) == (30, 30)
+    found = desk.ok("campaign", "submit", made["path"], "--as", "can-bo-soan", "--json").document
+    assert found["remainder_of"] == "ba-xa"
+    refused = desk("campaign", "submit", "campaigns/ba-xa-con-lai-2.toml", "--as", "can-bo-soan")
+    assert refused.code == 4
+    assert "ba-xa-con-lai" in refused.err
+
+
+def test_nobody_left_is_said(desk: Desk, ended: Callable[[str], None]) -> None:
+    ended("UPDATE message SET state = 50 WHERE state = 10")
+    said = desk("campaign", "remainder", "ba-xa")
+    assert said.code == 4
+    assert not list((desk.folder / "campaigns").glob("*con-lai*"))
+
+
+def test_a_message_is_traced_by_reference_or_by_a_number_from_stdin(desk: Desk, ended: Callable[[str], None]) -> None:
+    (story,) = desk.ok("message", "trace", "1:1", "--json").document
+    assert re.fullmatch(r"8496\*\*\*\*\d{3}", story["number"])
+    (same,) = desk.ok("message", "trace", "-", "--json", stdin="0961 200 001\n").document
+    assert same["number"] == "8496****001"
+    shown = desk.ok("message", "trace", "-", "--campaign", "ba-xa", stdin="0961 200 001\n").out
+    assert "viettel.csv" in shown
+    assert "trình" in shown
+    assert desk("message", "trace", "1:999").code == 2
+
+
+def test_the_uncertain_are_listed_and_settled(desk: Desk, ended: Callable[[str], None]) -> None:
+    ended("UPDATE message SET state = 20 WHERE id & 65535 <= 2 AND state = 10")
+    ended("UPDATE tally SET messages = messages - 2")
+    ended("INSERT INTO tally SELECT lane_id, area_code, 20, 0, 2 FROM tally WHERE state = 10 LIMIT 1")
+    ended(
+        "INSERT INTO submission (message_id, part, attempt, lease_id, carrier, state, answered_ms, reason) "
+        "SELECT id, 1, 1, 1, 'viettel', 20, 1, 'crash' FROM message WHERE state = 20"
+    )
+    listed = desk.ok("campaign", "uncertain", "list", "ba-xa", "--csv", "chua-ro.csv", "--json").document["uncertain"]
+    assert [item["message"] for item in listed] == ["1:1", "1:2"]
+    lines = (desk.folder / "chua-ro.csv").read_text("utf-8-sig").splitlines()
+    assert len(lines) == 3
+    assert not IN_CLEAR.search("\n".join(lines))
+    assert "dịch vụ dừng đột ngột" in desk.ok("campaign", "uncertain", "list", "ba-xa").out
+    act = ["campaign", "uncertain", "settle", "ba-xa", "--reason", "đã xem"]
+    assert desk.ok(*act, "--dry-run", "--json").document["messages"] == 2
+    assert desk(*act, "--expect", "3").code == 4
+    assert desk(*act, stdin="hai\n").code == 4
+    assert desk(*act, stdin="2\n").code == 0
+    assert desk("campaign", "uncertain", "release", "ba-xa", "--reason", "x", "--expect", "2").code == 4

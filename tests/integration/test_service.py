@@ -82,7 +82,9 @@ def test_a_long_text_arrives_whole_through_a_stop_and_a_start(make_rig):
         parts.setdefault(row.dst, []).append((row.part, row.ref))
     assert len(parts) == 120
     assert all([part for part, _ in found] == [1, 2, 3] for found in parts.values())
-    assert len({ref for found in parts.values() for _, ref in found}) == 1
+    # The number that ties the parts together is each subscriber's own (F60).
+    assert all(len({ref for _, ref in found}) == 1 for found in parts.values())
+    assert len({ref for found in parts.values() for _, ref in found}) > 50
 
 
 def test_a_pause_and_a_cancellation_from_another_process_take_effect_within_a_second(make_rig):

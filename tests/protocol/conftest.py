@@ -15,9 +15,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, func, insert, select, text
 
 from broadcaster.files.prefixes import read_plan
+from broadcaster.flow.account import Account
 from broadcaster.flow.lease import Denied, Gate, Grant
 from broadcaster.flow.send import Sender as FlowSender
 from broadcaster.flow.settle import Inbox
@@ -30,13 +31,14 @@ from broadcaster.link.script import SpanMs
 from broadcaster.link.simulator import SimulatorTotals, serve
 from broadcaster.link.temperament import Temperament
 from broadcaster.model import CarrierCard, CarrierCode, Endpoint, Environment, IdRule, Secret, State
-from broadcaster.rules.wire import cut
+from broadcaster.rules.wire import pieces
 from broadcaster.smpp import BindKind, BindResp, SubmitTemplate, Timers, encode
 from broadcaster.store import campaigns, receipts
 from broadcaster.store.audit import Auditor
 from broadcaster.store.engine import Store, append
-from broadcaster.store.schema import LANE_SHIFT, lane, message, opt_out, receipt, reply, submission
-from broadcaster.store.times import to_ms
+from broadcaster.store.messages import fold_all
+from broadcaster.store.schema import LANE_SHIFT, installation, lane, message, opt_out, receipt, reply, submission
+from broadcaster.store.times import SYSTEM, to_ms
 from broadcaster.store.vault import Vault
 from broadcaster.store.writer import Writer
 
@@ -304,6 +306,16 @@ class Desk:
         self.auditor = auditor
         self._gate = OpenGate(dict, auditor, vault, Environment.REHEARSAL, 1)
         self._changed = asyncio.Event()
+        with store.write() as connection:
+            if connection.execute(select(installation.c.id)).first() is None:
+                named = {"vault_fingerprint": vault.fingerprint, "audit_fingerprint": "-"}
+                connection.execute(insert(installation).values(id=1, environment="rehearsal", created_ms=0, epoch=1, **named))
+
+    def now(self) -> dt.datetime:
+        return dt.datetime.now(dt.UTC) + self.shift
+
+    monotonic = staticmethod(SYSTEM.monotonic)
+    monotonic_ns = staticmethod(SYSTEM.monotonic_ns)
 
     def enlist(self, card: CarrierCard, people: Sequence[int], body: str = "Canh bao lua dao", name: str = "thu") -> Job:
         """Write a campaign's lane out."""
@@ -318,7 +330,7 @@ class Desk:
                 submitted_ms=1,
                 roster_ids=[],
             )
-            parts = len(cut(body, card).parts)
+            parts = len(pieces(body, card))
             campaigns.insert_lane(connection, campaign_id, card.code, body, parts)
             item = campaigns.lanes(connection, campaign_id)[0]
             base = item.id << LANE_SHIFT
@@ -343,12 +355,12 @@ class Desk:
             sender, clients = self._line(card, binds)
             running += [asyncio.create_task(client.run()) for client in clients]
             if at < len(jobs):
-                sender.assign({jobs[at].lane_id: jobs[at]})
+                sender.account.assign({jobs[at].lane_id: jobs[at]})
         try:
             yield self
         finally:
             for sender in self.senders:
-                sender.prepare_stop()
+                sender.account.prepare_stop()
             await asyncio.gather(*(client.stop(1.0) for client in self.clients))
             await asyncio.gather(*running)
             for sender in self.senders:
@@ -384,14 +396,7 @@ class Desk:
             )
             for _ in range(binds)
         ]
-        sender = FlowSender(
-            card,
-            clients[0],
-            writer=self.writer,
-            gate=self._gate,
-            refused=self.refused,
-            now=lambda: dt.datetime.now(dt.UTC) + self.shift,
-        )
+        sender = FlowSender(Account(card, writer=self.writer, gate=self._gate, refused=self.refused, clock=self), clients[0])
         inbox = Inbox(card, writer=self.writer, vault=self.vault, plan=read_plan(), refused=self.refused, acknowledge=acknowledge)
         self.senders.append(sender)
         self.inboxes.append(inbox)
@@ -409,6 +414,8 @@ class Desk:
         return self.messages()[state]
 
     def messages(self) -> Counter[State]:
+        with self.store.write() as connection:
+            fold_all(connection)
         with self.store.read() as connection:
             rows = connection.execute(select(message.c.state, func.count()).group_by(message.c.state))
             return Counter({State(state): count for state, count in rows})
@@ -456,7 +463,7 @@ class Desk:
 @pytest.fixture
 def desk(store: Store, vault: Vault, auditor: Auditor, monkeypatch: pytest.MonkeyPatch) -> Desk:
     """A desk whose waits are short."""
-    monkeypatch.setattr("broadcaster.flow.send.START_HOLD_NS", 0)
+    monkeypatch.setattr("broadcaster.flow.account.START_HOLD_NS", 0)
     monkeypatch.setattr("broadcaster.flow.send.IDLE_POLL_S", 0.02)
     return Desk(store, vault, auditor)
 

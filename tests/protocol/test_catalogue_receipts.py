@@ -154,7 +154,7 @@ def test_f04_receipts_come_by_any_bind_of_the_account(desk, card, rig, tmp_path)
                 for client in desk.clients:
                     client._on_inbound = counting(client._on_inbound, taken, client)
                 await desk.until(lambda: sum(client.bound for client in desk.clients) == 3)
-                desk.senders[0].assign({job.lane_id: job})
+                desk.senders[0].account.assign({job.lane_id: job})
                 await desk.until(lambda: desk.count(State.DELIVERED) == 120)
             return carrier
 

@@ -11,7 +11,7 @@ import unicodedata
 import pytest
 
 from broadcaster.model import State
-from broadcaster.rules.wire import cut, submit_templates
+from broadcaster.rules.wire import cut, pieces, submit_templates
 from broadcaster.smpp import SubmitSm, decode
 
 LONG = "Canh bao: " + "lua dao qua dien thoai, khong chuyen tien. " * 8
@@ -51,7 +51,9 @@ def test_f60_two_campaigns_to_one_phone_have_two_references(desk, card, rig, tmp
     first = asyncio.run(sent(desk, rig, card, rig.calm, tmp_path / "1.jsonl", people, LONG))
     until = lambda: desk.count(State.DELIVERED) == 10  # noqa: E731
     second = asyncio.run(sent(desk, rig, card, rig.calm, tmp_path / "2.jsonl", people, LONG, until, "hai"))
-    assert not {row.ref for row in first} & {row.ref for row in second}
+    references = [{(row.dst, row.ref) for row in rows} for rows in (first, second)]
+    assert [len(found) for found in references] == [5, 5]
+    assert not references[0] & references[1]
 
 
 TRICKY = {
@@ -104,6 +106,27 @@ def test_f62_each_card_has_its_own_form_of_a_text(card, long_text, body):
     assert first.short_message.startswith(beginning)
     assert (first.source_ton, first.source_npi, first.dest_ton, first.dest_npi) == (5, 1, 2, 8)
     assert (first.registered_delivery, first.validity_period) == (1, "000000010000000R")
+
+
+FORMS = {
+    "sar": {"long_text": "sar"},
+    "payload": {"long_text": "payload"},
+    "latin1": {"gsm_alphabet": "latin1", "gsm_data_coding": 3, "long_text": "udh16"},
+    "ascii under 0": {"gsm_alphabet": "ascii", "ucs2_data_coding": 0x18, "long_text": "sar"},
+    "absolute validity": {"validity_form": "absolute"},
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("body", ["Canh bao: lua dao $ 5_0", LONG, ACCENTED])
+def test_f62_the_carrier_reads_every_form_of_a_text_as_it_was_meant(desk, card, rig, tmp_path, form, body):
+    card = dataclasses.replace(card, **FORMS[form], max_parts=10)
+    rows = asyncio.run(sent(desk, rig, card, rig.calm, tmp_path / "so.jsonl", rig.subscribers(3), body))
+    each = pieces(body, card)
+    meant = [hashlib.sha256(part.encode()).hexdigest() for part in each]
+    assert [row.sha for row in rows] == meant * 3
+    assert [(row.part, row.parts) for row in rows] == [(place, len(each)) for place in range(1, len(each) + 1)] * 3
+    assert len({row.ref for row in rows}) == (3 if len(each) > 1 else 1)
 
 
 @pytest.mark.parametrize("body", ["`", "gia `danh`", "`" * 200])

@@ -14,12 +14,23 @@ from typing import Any
 import pytest
 
 from broadcaster.errors import CarrierError
-from broadcaster.link.backoff import Backoff
+from broadcaster.lang import Said
+from broadcaster.link.backoff import Backoff, Ending
 from broadcaster.link.client import LinkState
 from broadcaster.link.ledger import LedgerRow, read_ledger
 from broadcaster.link.temperament import IdForm, ReceiptBy, SpanMs, Temperament
 from broadcaster.model import CarrierCard, Endpoint, Secret
-from broadcaster.smpp import LocalProtocolError, content, normal_id, parse_receipt
+from broadcaster.smpp import (
+    CancelSmResp,
+    Command,
+    EnquireLink,
+    EnquireLinkResp,
+    LocalProtocolError,
+    content,
+    encode,
+    normal_id,
+    parse_receipt,
+)
 
 DIGEST = hashlib.sha256(b"CANH BAO lua dao").hexdigest()
 
@@ -409,3 +420,83 @@ def test_a_taken_port_is_an_error(card: CarrierCard, rig: SimpleNamespace, tmp_p
                     pass
 
     asyncio.run(scenario())
+
+
+def test_hosts_of_an_account_are_tried_in_turn(card: CarrierCard, rig: SimpleNamespace, tmp_path: Path) -> None:
+    """The first host is not there; when the second goes away the first is asked again."""
+
+    async def scenario() -> tuple[Any, str]:
+        async with rig.carrier(card, rig.calm, tmp_path / "so.jsonl") as carrier:
+            there, gone = carrier.card.endpoint, Endpoint("127.0.0.1", 1)
+            both = dataclasses.replace(card, endpoint=gone, alternates=(there,))
+            async with rig.sender(both) as sender:
+                sender.submit(rig.numbers(20))
+                await sender.until(lambda: len(sender.answers) == 20)
+                assert sender.client.endpoint == there
+                carrier.stop.set()
+                await sender.until(lambda: sender.count(LinkState.CONNECTING) >= 4)
+        return sender, str(there)
+
+    sender, there = asyncio.run(scenario())
+    assert [reason for state, reason in sender.states if state is LinkState.CONNECTING][:4] == [
+        "127.0.0.1:1",
+        there,
+        "127.0.0.1:1",
+        there,
+    ]
+
+
+def test_a_client_that_does_not_keep_trying_says_how_it_ended(card: CarrierCard, rig: SimpleNamespace, tmp_path: Path) -> None:
+    async def scenario(account: CarrierCard) -> Any:
+        async with rig.sender(account, keep_trying=False) as sender:
+            await sender.until(lambda: sender.count(LinkState.STOPPED))
+        return sender
+
+    async def refused() -> Any:
+        async with rig.carrier(card, rig.mood(refuse_bind_status=0x0D), tmp_path / "so.jsonl") as carrier:
+            return await scenario(carrier.card)
+
+    nobody = asyncio.run(scenario(dataclasses.replace(card, endpoint=Endpoint("127.0.0.1", 1))))
+    assert (nobody.client.ending[0], nobody.client.bind_status) == (Ending.UNREACHABLE, None)
+    turned_away = asyncio.run(refused())
+    assert (turned_away.client.ending[0], turned_away.client.bind_status) == (Ending.REFUSED, 0x0D)
+    for sender in (nobody, turned_away):
+        assert sender.count(LinkState.CONNECTING) == 1
+
+
+def test_other_requests_are_answered_or_not_and_end_with_the_link(card: CarrierCard, rig: SimpleNamespace) -> None:
+    """enquire_link, and cancel_sm with the card's types of number; a dropped connection answers nothing, and is made anew."""
+    asked = []
+    third = asyncio.Event()
+
+    async def behave(reader: Any, writer: Any) -> None:
+        await rig.accept_bind(reader, writer)
+        while True:
+            command, _, sequence, body = await rig.read_pdu(reader)
+            asked.append((command, body))
+            if len(asked) == 3:
+                third.set()
+            if command == Command.ENQUIRE_LINK:
+                writer.write(encode(EnquireLinkResp(), sequence))
+            elif len([1 for each, _ in asked if each == Command.CANCEL_SM]) == 1:
+                writer.write(encode(CancelSmResp(), sequence, 0x11))
+
+    async def scenario() -> tuple[Any, list[int | None]]:
+        async with rig.peer(behave, card) as reachable, rig.sender(reachable) as sender:
+            client = sender.client
+            with pytest.raises(LocalProtocolError):
+                await client.request_cancel("1d", "CANHBAO", "84905000000")
+            await sender.until(lambda: client.bound)
+            said = [await client.request(EnquireLink()), await client.request_cancel("1d", "CANHBAO", "84905000000")]
+            waiting = asyncio.create_task(client.request_cancel("2d", "CANHBAO", "84905000001"))
+            await third.wait()
+            client.drop(Said(vi="đứng lâu", en="stood still"))
+            said.append(await waiting)
+            await sender.until(lambda: sender.count(LinkState.BOUND) == 2)
+        return sender, said
+
+    sender, said = asyncio.run(scenario())
+    assert said == [0, 0x11, None]
+    assert sender.unanswered == {}
+    assert next(reason for state, reason in sender.states if state is LinkState.LOST) == "đứng lâu"
+    assert asked[1][1] == b"\0" + b"1d\0" + b"\5\0CANHBAO\0" + b"\1\x0184905000000\0"

@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, insert, select, text
 
 from broadcaster.model import AreaCode, CarrierCode
 from broadcaster.store.campaigns import Lane, change_lane, insert_campaign, insert_lane, lanes
 from broadcaster.store.engine import Store, append
-from broadcaster.store.schema import message, tally
+from broadcaster.store.schema import installation, message, tally
 
 AREAS = (AreaCode("21025"), AreaCode("21040"), AreaCode("21548"))
 
@@ -23,6 +23,9 @@ def token_of(number: int) -> bytes:
 def write_lane(store: Store, messages: int, parts: int = 1, *, carrier: str = "viettel", name: str = "mot") -> Lane:
     """Write a lane whose n-th message goes to `token_of(n)` in turn through `AREAS`."""
     with store.write() as connection:
+        if not connection.execute(select(installation.c.id)).first():
+            names = {"environment": "rehearsal", "vault_fingerprint": "", "audit_fingerprint": ""}
+            connection.execute(insert(installation).values(id=1, created_ms=0, epoch=1, **names))
         campaign_id = insert_campaign(
             connection, name=name, content_json="{}", digest="", recipients=messages, submitted_by="", submitted_ms=0, roster_ids=[]
         )

@@ -27,6 +27,7 @@ def record(store: Store, *outcomes: Outcome, later: Sequence[tuple[int, int]] = 
     with store.write() as connection:
         messages.record_outcomes(connection, outcomes)
         messages.defer(connection, later)
+        messages.fold(connection, {item.message_id for item in outcomes})
 
 
 def column(store: Store, query: str) -> list[Any]:
@@ -43,6 +44,7 @@ def recover(store: Store, epoch: int = 2, limit: int = 100) -> int:
     while True:
         with store.write() as connection:
             if not messages.recover(connection, epoch, 99, limit):
+                messages.fold_all(connection)
                 return steps
         steps += 1
 

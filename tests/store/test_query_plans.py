@@ -22,7 +22,8 @@ from broadcaster.store.receipts import Received
 
 pytestmark = pytest.mark.sqlite_only
 
-SMALL = {"scratch", "folded", "hit", "target", "slice", "h", "best", "worst", "picked", "candidate", "CONSTANT"}
+SMALL = {"scratch", "folded", "hit", "target", "slice", "h", "best", "worst", "picked", "candidate", "moves", "CONSTANT"}
+SMALL |= {"installation"}
 BIG = {"message", "submission", "receipt", "subscriber", "opt_out", "cell", "m", "s", "r", "o", "c", "refusal"}
 
 
@@ -87,23 +88,27 @@ def test_outcomes(store: Store, filled: Lane) -> None:
     with planned(store) as plans, store.write() as connection:
         rows = [Outcome(filled.first_id + 12, 1, 1, 1, "viettel", State.ACCEPTED, 0, "new", 1, 1, None)]
         messages.record_outcomes(connection, rows)
+        messages.record_outcomes(connection, [rows[0]._replace(attempt=2)])
         messages.defer(connection, [(1, filled.first_id + 1)])
         messages.close_leases(connection, [1], 1)
-        receipts.match_waiting(connection)
     assert len(plans) >= 8
     assert walks(plans) == []
-    (plan,) = [plan for statement, plan in plans.items() if "INSERT INTO hit" in statement]
-    assert any("ix_receipt_unmatched" in line for line in plan)
 
 
 def test_receipts(store: Store, filled: Lane) -> None:
     with planned(store) as plans, store.write() as connection:
-        before = receipts.newest_id(connection)
         token = connection.execute(text("SELECT token FROM message WHERE id = :id"), {"id": filled.first_id}).scalar_one()
-        receipts.record_receipts(connection, [Received("viettel", "id-0", token, "?", int(State.DELIVERED), None, 1)])
-        assert receipts.match(connection, before) == 1
-    assert len(plans) >= 8
-    assert [line for line in walks(plans) if "max" not in line] == []
+        new = [Received("viettel", smsc_id, token, "?", int(State.DELIVERED), None, 1) for smsc_id in ("id-0", "astray")]
+        receipts.record_receipts(connection, new)
+        messages.fold_all(connection)
+        messages.close_leases(connection, [1], 1)
+        messages.fold_all(connection)
+        assert receipts.unmatched(connection) == 1
+    assert len(plans) >= 16
+    assert set(walks(plans)) == {"SCAN receipt USING INDEX ix_receipt_unmatched"}
+    for statement, index in (("FROM receipt r", "ix_submission_awaiting"), ("FROM scratch", "ix_receipt_unmatched")):
+        assert any(index in line for found, plan in plans.items() if statement in found for line in plan)
+    assert any("ix_lease_unfolded" in line for plan in plans.values() for line in plan)
 
 
 def test_the_sweep_walks_only_what_is_unmatched(store: Store) -> None:

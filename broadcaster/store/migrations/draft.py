@@ -28,7 +28,7 @@ def draft(revision: str, message: str) -> Path:
         store.close()
     path = next(VERSIONS.glob(f"{revision}_*.py"))
     text = re.sub(r"^ *# ### .* ###\n", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    path.write_text(text.replace('text("(false)")', 'text("false")').replace("text('(false)')", "text('false')"), encoding="utf-8")
+    path.write_text(re.sub(r"""text\((['"])\((true|false)\)\1\)""", r"text(\1\2\1)", text), encoding="utf-8")
     return path
 
 

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import insert, text
 
 from broadcaster.files.prefixes import read_plan
+from broadcaster.flow.account import Account
 from broadcaster.flow.lease import Gate
 from broadcaster.flow.send import Sender
 from broadcaster.flow.settle import Inbox
@@ -23,7 +24,8 @@ from broadcaster.model import Approval, CampaignState, CarrierCard, CarrierCode,
 from broadcaster.rules import approval as rule
 from broadcaster.rules.lifecycle import Action
 from broadcaster.rules.order import order_to_json
-from broadcaster.rules.wire import cut
+from broadcaster.rules.wire import pieces
+from broadcaster.store import messages
 from broadcaster.store.audit import Auditor, fingerprint
 from broadcaster.store.campaigns import (
     Campaign,
@@ -61,6 +63,12 @@ class Clock:
     def now(self) -> dt.datetime:
         return self.wall
 
+    def monotonic_ns(self) -> int:
+        return self.ns
+
+    def monotonic(self) -> float:
+        return self.ns / SECOND_NS
+
     def pass_s(self, seconds: float) -> None:
         self.ns += int(seconds * SECOND_NS)
         self.wall += dt.timedelta(seconds=seconds)
@@ -75,6 +83,8 @@ class ScriptedLink:
         self.flights: deque[Flight] = deque()
         self.log: list[tuple[int, int, int, int]] = []
         """(moment in ns, message id, part, attempt) of everything written."""
+        self.references: list[tuple[int | None, int | None]] = []
+        """(user_message_reference, part reference) of everything written."""
         self.most_outstanding = 0
         self._clock = clock
         self._next_id = 0
@@ -88,14 +98,25 @@ class ScriptedLink:
     def outstanding(self) -> int:
         return len(self.flights)
 
-    def submit(self, template: object, destination: bytes, context: Any, reference: int | None = None) -> None:
+    def submit(
+        self,
+        template: object,
+        destination: bytes,
+        context: Any,
+        reference: int | None = None,
+        part_reference: int | None = None,
+    ) -> None:
         assert self.room > 0, "the window was overrun"
         self.flights.append(context)
         self.log.append((self._clock.ns, context.message.id, context.part, context.attempt))
+        self.references.append((reference, part_reference))
         self.most_outstanding = max(self.most_outstanding, len(self.flights))
 
     def flush(self) -> None:
         pass
+
+    async def request_cancel(self, smsc_id: str, source: str, destination: str) -> int | None:
+        pytest.fail("nothing is cancelled here")
 
     def answer(self, *statuses: int) -> None:
         """Answer the oldest parts, one for each status."""
@@ -157,7 +178,7 @@ class Field:
         self.card = replace(self.card, **(card or {}))
         self.link.window = self.card.window
         self.order = replace(self.order, **order)
-        parts = len(cut(text_of_body, self.card).parts)
+        parts = len(pieces(text_of_body, self.card))
         body = {"carrier": CARRIER, "text": text_of_body, "coding": "gsm", "parts": parts, "units": len(text_of_body), "sha256": "-"}
         content = rule.content_of(order_to_json(self.order), [body], [], self.order.environment)
         start = self.clock.now()
@@ -258,9 +279,10 @@ class Field:
             async with asyncio.timeout(60):
                 stage = Stage(self)
                 self.clock.pass_s(1.1)
-                stage.sender.assign(self.job())
+                stage.account.assign(self.job())
                 await stage.calm()
                 await scene(stage)
+                await stage.writer.submit(messages.fold_all)
                 await stage.writer.close()
 
         asyncio.run(run())
@@ -274,15 +296,8 @@ class Stage:
         self.clock = field.clock
         self.link = field.link
         self.writer = Writer(field.store)
-        self.link.sender = self.sender = Sender(
-            field.card,
-            field.link,
-            writer=self.writer,
-            gate=field.gate(),
-            refused=field.refused,
-            now=field.clock.now,
-            clock_ns=lambda: field.clock.ns,
-        )
+        self.account = Account(field.card, writer=self.writer, gate=field.gate(), refused=field.refused, clock=field.clock)
+        self.link.sender = self.sender = Sender(self.account, field.link)
 
     def inbox(self, acknowledge: Callable[[Any, int], None]) -> Inbox:
         field = self.field
@@ -298,7 +313,7 @@ class Stage:
     async def calm(self) -> None:
         """Wait until the writer has nothing and the sender asks for nothing."""
         for _ in range(500):
-            await self.writer.submit(lambda _connection: None)
+            await self.writer.submit(messages.fold_all)
             await asyncio.sleep(0)
             if not self.sender._leasing and not self.sender._outcomes._busy:
                 return

@@ -30,6 +30,7 @@ def take(field, limit: int = 4):
 TAMPERINGS = {
     "the text of the lane": lambda field: field.sql("UPDATE lane SET body = 'CHUYEN TIEN NGAY'"),
     "the parts of the lane": lambda field: field.sql("UPDATE lane SET parts = 2"),
+    "the part that gets a receipt": lambda field: field.sql("UPDATE lane SET receipt_part = 1"),
     "the carrier of the lane": lambda field: field.sql("UPDATE lane SET carrier = 'mobifone'"),
     "the signed text": lambda field: content(field, lambda found: found["bodies"][0].update(text="CHUYEN TIEN NGAY")),
     "both texts": lambda field: (
@@ -211,7 +212,7 @@ def test_sending_goes_on_when_the_register_is_readable_again(field):
                 raise ConfigurationError(Said("hỏng", "broken"))
             return field.people
 
-        stage.sender._gate._people = read
+        stage.account.gate._people = read
         await stage.wait_s(2)
         assert stage.link.log == []
         field.people = people

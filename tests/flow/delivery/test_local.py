@@ -9,10 +9,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from broadcaster.flow import enlist
-from broadcaster.model import CampaignState, State
+from broadcaster.flow import control, enlist, requeue
+from broadcaster.model import CampaignState, State, UnknownPolicy
+from broadcaster.rules.lifecycle import Action
+from broadcaster.service import local
 from broadcaster.service.local import Campaigns
-from broadcaster.store.campaigns import change_campaign
+from broadcaster.store.campaigns import change_campaign, find_campaign
+from broadcaster.store.control import Stop, put_stop
 from broadcaster.store.times import to_ms
 
 
@@ -25,7 +28,7 @@ class Board:
         self.campaigns = Campaigns(
             SimpleNamespace(store=field.store, auditor=field.auditor),
             stage.writer,
-            {"viettel": stage.sender},
+            {"viettel": stage.account},
             now=field.clock.now,
             planned=lambda times: setattr(self, "planned", dict(times)),
         )
@@ -217,5 +220,276 @@ def test_a_failing_store_is_said_and_lived_through(field, monkeypatch):
         await stage.answer_everything()
         await board.beat(2)
         assert field.campaign().state is CampaignState.FINISHED
+
+    play(field, scene)
+
+
+def stop_all(field):
+    control.stop_all(field.store, field.auditor, reason="tin sai", now=field.clock.now())
+
+
+def test_a_stop_gives_back_what_was_not_begun_within_one_look(field):
+    """I12: by the link's own log nothing is written after the look that follows the command, a tenth of a second later at most."""
+    field.warn(30, card={"tps": 2})
+
+    async def scene(board, stage):
+        await board.beat(1)
+        await stage.wait_s(1.1)
+        before = len(stage.link.log)
+        assert 0 < before < 8
+        stop_all(field)
+        board.campaigns.look()
+        await stage.calm()
+        await stage.answer_everything()
+        for _ in range(20):
+            await stage.wait_s(1)
+        assert len(stage.link.log) == before
+        assert stage.account.backlog == 0
+
+    play(field, scene)
+    assert field.open_leases() == 0
+    assert field.tallied() == 30
+
+
+def test_a_stop_holds_even_over_a_campaign_that_runs(field):
+    """However it came to run: by SQL, say."""
+    field.warn(30, card={"tps": 2})
+
+    async def scene(board, stage):
+        await board.beat(1)
+        before = len(stage.link.log)
+        field.sql("UPDATE installation SET stopped_ms = 1")
+        board.campaigns.look()
+        for _ in range(5):
+            await stage.wait_s(1)
+        assert len(stage.link.log) == before
+
+    play(field, scene)
+
+
+def test_nothing_starts_while_stopped_and_it_starts_after_the_lift(field):
+    field.warn(4)
+
+    async def scene(board, stage):
+        stop_all(field)
+        await board.beat()
+        assert field.campaign().state is CampaignState.SCHEDULED
+        control.lift_stop(field.store, field.auditor, reason="xong")
+        await board.beat()
+        assert field.campaign().state is CampaignState.RUNNING
+
+    play(field, scene, state="scheduled", started_ms="NULL", planned_ms=in_s(field, 0))
+
+
+def test_a_start_that_was_on_its_way_when_everything_was_stopped_does_not_happen(field):
+    field.warn(4)
+
+    async def scene(board, stage):
+        board.campaigns.look()  # asks for the start; the writer carries it out after the stop below
+        assert field.campaign().state is CampaignState.SCHEDULED
+        await stage.calm()
+        assert field.campaign().state is CampaignState.SCHEDULED
+
+    def begin(board, stage):
+        submit = stage.writer.submit
+
+        def late(work):
+            def after_the_stop(connection):
+                put_stop(connection, Stop(1, "x"))
+                return work(connection)
+
+            return submit(after_the_stop)
+
+        stage.writer.submit = late
+        return scene(board, stage)
+
+    play(field, begin, state="scheduled", started_ms="NULL", planned_ms=in_s(field, 0))
+    assert field.audited("start") == 1  # the scene's own
+
+
+def test_a_paused_carrier_is_handed_nothing_and_its_rate_orders_are(field):
+    field.warn(30, card={"tps": 100}, max_tps={"viettel": 60})
+
+    def act(order, *arguments):
+        order(field.store, field.auditor, field.card, *arguments, reason="thử", now=field.clock.now())
+
+    async def scene(board, stage):
+        await board.beat(1)
+        assert stage.account.limit_tps == 60
+        act(control.set_rate, 40)
+        board.campaigns.look()
+        assert stage.account.limit_tps == 40
+        act(control.set_rate, 80)
+        board.campaigns.look()
+        assert stage.account.limit_tps == 60
+        act(control.pause_carrier)
+        board.campaigns.look()
+        await stage.answer_everything()
+        written = len(stage.link.log)
+        await stage.wait_s(5)
+        assert len(stage.link.log) == written < 30
+        act(control.resume_carrier)
+        board.campaigns.look()
+        await stage.calm()
+        for _ in range(60):
+            await stage.wait_s(1)
+            await stage.answer_everything()
+        assert len(stage.link.log) == 30
+
+    play(field, scene)
+
+
+def test_other_parts_of_a_message_begun_are_cut_off_in_time_and_follow_after_the_resume(field, monkeypatch):
+    monkeypatch.setattr(local, "FINISH_BEGUN_S", 0.0)
+    field.warn(4, text_of_body="CANH BAO LUA DAO " * 26, card={"tps": 1, "window": 3})
+
+    async def scene(board, stage):
+        await board.beat(1)
+        written = stage.link.written()
+        assert written == [(1, 1, 1)]
+        stop_all(field)
+        board.campaigns.look()
+        assert stage.account.backlog  # the begun one keeps its place until its time is up
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        await stage.answer_everything()
+        for _ in range(5):
+            await stage.wait_s(1)
+        assert stage.link.written() == written
+        control.lift_stop(field.store, field.auditor, reason="xong")
+        field.sql("UPDATE campaign SET state = 'running'")
+        board.campaigns.look()
+        for _ in range(40):
+            await stage.wait_s(1)
+            await stage.answer_everything()
+
+    play(field, scene)
+    assert set(field.states().values()) == {State.ACCEPTED}
+    assert Counter((at, part) for at, part, _ in field.link.written()) == {(at, part): 1 for at in range(1, 5) for part in (1, 2, 3)}
+
+
+def test_a_resume_before_its_time_is_up_cuts_nothing_off(field, monkeypatch):
+    monkeypatch.setattr(local, "FINISH_BEGUN_S", 0.0)
+    field.warn(4, text_of_body="CANH BAO LUA DAO " * 26, card={"tps": 1, "window": 3})
+
+    async def scene(board, stage):
+        await board.beat(1)
+        await stage.wait_s(1.1)
+        field.sql("UPDATE campaign SET state = 'paused'")
+        board.campaigns.look()
+        field.sql("UPDATE campaign SET state = 'running'")
+        board.campaigns.look()
+        await stage.calm()
+        for _ in range(3):
+            await stage.wait_s(1.1)
+        assert stage.link.written()[:3] == [(1, 1, 1), (1, 2, 1), (1, 3, 1)]
+        await stage.answer_everything()
+
+    play(field, scene)
+
+
+def test_a_campaign_whose_refused_are_requeued_meanwhile_is_not_finished(field):
+    """The look that found nothing left may be older than a person's order."""
+    field.warn(4)
+
+    async def scene(board, stage):
+        await board.beat(1)
+        await stage.answer(0, 0, 0, 0x0B)
+        with field.store.read() as connection:
+            seen = find_campaign(connection, "dien-tap")
+        found = requeue.requeue(field.store, field.auditor, "dien-tap", "viettel", 0x0B, reason="x", now=field.clock.now())
+        assert found.messages == 1
+        board.campaigns._move(seen, Action.FINISH, finished_ms=1)
+        await stage.calm()
+        assert field.campaign().state is CampaignState.RUNNING
+        await stage.wait_s(2)
+        await stage.answer_everything()
+        await board.beat(2)
+        assert field.campaign().state is CampaignState.FINISHED
+
+    play(field, scene)
+    assert set(field.states().values()) == {State.ACCEPTED}
+    assert field.failing() == set()
+
+
+async def lose_and_come_back(stage):
+    stage.link.lose()
+    await stage.calm()
+    stage.link.bound = True
+
+
+def test_at_least_once_sends_the_unknown_again_after_a_wait_and_finishes_then(field):
+    field.warn(3, unknown_policy=UnknownPolicy.AT_LEAST_ONCE)
+
+    async def scene(board, stage):
+        await board.beat(1)
+        await stage.answer(0)
+        await lose_and_come_back(stage)
+        await board.beat(2)
+        await stage.wait_s(100)
+        assert field.campaign().state is CampaignState.RUNNING
+        assert len(stage.link.log) == 3
+        field.clock.pass_s(21)
+        await board.beat(2)
+        await stage.wait_s(2)
+        assert stage.link.written()[3:] == [(2, 1, 2), (3, 1, 2)]
+        await stage.answer_everything()
+        await board.beat(2)
+        assert field.campaign().state is CampaignState.FINISHED
+
+    play(field, scene)
+    assert set(field.states().values()) == {State.ACCEPTED}
+    assert field.sql("SELECT count(*) FROM submission WHERE dup_risk")[0][0] == 2
+
+
+def test_at_least_once_gives_up_on_a_carrier_that_never_answers(field):
+    field.warn(1, unknown_policy=UnknownPolicy.AT_LEAST_ONCE)
+
+    async def scene(board, stage):
+        await board.beat(1)
+        for _ in range(6):
+            await lose_and_come_back(stage)
+            field.clock.pass_s(121)
+            await board.beat(2)
+            await stage.wait_s(2)
+        await board.beat(2)
+        assert field.campaign().state is CampaignState.FINISHED
+
+    play(field, scene)
+    assert field.states() == {1: State.UNCERTAIN}
+    assert len(field.link.log) == 3
+
+
+@pytest.mark.parametrize("policy", [UnknownPolicy.AT_MOST_ONCE, UnknownPolicy.OPERATOR])
+def test_other_policies_send_nothing_unknown_again(field, policy):
+    field.warn(1, unknown_policy=policy)
+
+    async def scene(board, stage):
+        await board.beat(1)
+        await lose_and_come_back(stage)
+        field.clock.pass_s(121)
+        await board.beat(3)
+        assert field.campaign().state is CampaignState.FINISHED
+
+    play(field, scene)
+    assert len(field.link.log) == 1
+
+
+def test_a_paused_campaign_keeps_its_unknown_until_it_is_resumed(field):
+    field.warn(1, unknown_policy=UnknownPolicy.AT_LEAST_ONCE)
+
+    async def scene(board, stage):
+        await board.beat(1)
+        await lose_and_come_back(stage)
+        field.sql("UPDATE campaign SET state = 'paused'")
+        field.clock.pass_s(121)
+        await board.beat(3)
+        assert field.campaign().state is CampaignState.PAUSED
+        assert field.states() == {1: State.UNCERTAIN}
+        field.sql("UPDATE campaign SET state = 'running'")
+        await board.beat(2)
+        await stage.wait_s(2)
+        assert len(stage.link.log) == 2
+        await stage.answer_everything()
 
     play(field, scene)

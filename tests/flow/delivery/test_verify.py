@@ -12,7 +12,7 @@ import pytest
 from broadcaster.errors import InvalidFileError
 from broadcaster.link.client import Inbound
 from broadcaster.model import State
-from broadcaster.rules.wire import cut
+from broadcaster.rules.wire import cut, part_reference
 from broadcaster.smpp.bodies import DeliverSm
 
 LONG = "CANH BAO LUA DAO " * 26  # three parts
@@ -26,6 +26,7 @@ class Carrier:
         self.path = path
         self.lines = []
         self.shas = []
+        self.tie = lambda number: 1
 
     def submit(self, moment_ns, number, part, status, smsc_id):
         row = {
@@ -38,7 +39,7 @@ class Carrier:
             "part": part,
             "parts": 3,
         }
-        self.lines.append(row | {"ref": 1, "sha": self.shas[part - 1], "status": status, "id": smsc_id})
+        self.lines.append(row | {"ref": self.tie(number), "sha": self.shas[part - 1], "status": status, "id": smsc_id})
 
     def receipt(self, moment_ns, number, smsc_id, stat, *, acked=True):
         self.lines.append({"t": moment_ns, "e": "receipt", "id": smsc_id, "dst": str(number), "stat": stat, "acked": acked})
@@ -87,6 +88,7 @@ def carrier(field, tmp_path, tmp_path_factory, played):
 def play(field, carrier):
     field.warn(10, text_of_body=LONG, card={"window": 3})
     carrier.shas = [hashlib.sha256(part.encode()).hexdigest() for part in cut(LONG, field.card).parts]
+    carrier.tie = lambda number: part_reference(field.vault.token(number), field.lane.campaign_id, field.card)
 
     def number(flight):
         return int(flight.message.destination)
@@ -144,7 +146,7 @@ def receipt_of(number, smsc_id):
 def test_the_untouched_campaign_passes(field, carrier):
     checks = field.verify(carrier.ledgers())
     assert {check.id: [detail.en for detail in check.details] for check in checks} == {
-        name: [] for name in ("I1", "I2", "I3", "I5", "I6", "I7", "I8", "I9", "I10", "I11", "I15")
+        name: [] for name in ("I1", "I2", "I3", "I5", "I6", "I7", "I8", "I9", "I10", "I11", "I12", "I15")
     }
     states = field.states()
     assert (states[1], states[2], states[3], states[9], states[10]) == (
@@ -192,15 +194,25 @@ DATABASE = {
     "two accepted attempts": (
         "I3",
         (
-            "INSERT INTO submission SELECT message_id, part, 2, lease_id, carrier, 30, 0, 'x', sent_ns, answered_ms, NULL, NULL, NULL, NULL, false"
+            "INSERT INTO submission SELECT message_id, part, 2, lease_id, carrier, 30, 0, 'x', sent_ns, answered_ms, NULL, NULL, "
+            "NULL, NULL, false"
             " FROM submission WHERE message_id = :id AND part = 1"
         ),
     ),
     "sent again while uncertain": (
         "I3",
         (
-            "INSERT INTO submission SELECT message_id, part, 2, lease_id, carrier, 30, 0, 'x', sent_ns, answered_ms, NULL, NULL, NULL, NULL, false"
+            "INSERT INTO submission SELECT message_id, part, 2, lease_id, carrier, 30, 0, 'x', sent_ns, answered_ms, NULL, NULL, "
+            "NULL, NULL, false"
             " FROM submission WHERE state = 20"
+        ),
+    ),
+    "sent again on record, against the signed policy": (
+        "I3",
+        "UPDATE submission SET state = 1, resolved = 'released' WHERE state = 20",
+        (
+            "INSERT INTO submission SELECT message_id, part, 2, lease_id, carrier, 30, 0, 'x', sent_ns, answered_ms, NULL, NULL, "
+            "NULL, NULL, true FROM submission WHERE resolved = 'released'"
         ),
     ),
     "an uncertain part without a reason": ("I6", "UPDATE submission SET reason = NULL WHERE state = 20"),
@@ -292,6 +304,7 @@ LEDGER = {
     "a second copy": ("no record of", lambda carrier: carrier.lines.append(dict(carrier.find("submit", part=1, status=0)))),
     "another text": ("nobody signed", lambda carrier: change(carrier, "submit", {"sha": "0" * 64}, part=1, status=0)),
     "another number": ("answered here", lambda carrier: change(carrier, "submit", {"dst": "84961999999"}, part=1, status=0)),
+    "another reference": ("tied by another number", lambda carrier: change(carrier, "submit", {"ref": 9}, part=1, status=0)),
     "another id": ("answered here", lambda carrier: change(carrier, "submit", {"id": "77"}, part=1, status=0)),
     "another answer": ("answered here", lambda carrier: change(carrier, "submit", {"status": 0x45}, status=GONE)),
     "another outcome": ("show otherwise", lambda carrier: change(carrier, "receipt", {"stat": "UNDELIV"}, id="id1")),

@@ -14,15 +14,20 @@ from broadcaster.cli.main import NOUNS, root
 VERBS = {
     "init": [],
     "config": ["check"],
-    "db": ["upgrade"],
+    "db": ["upgrade", "adopt"],
     "area": ["list"],
     "template": ["list", "lint", "preview"],
-    "carrier": ["list", "simulate", "check", "approve-check"],
+    "carrier": ["list", "show", "pause", "resume", "rate", "simulate", "check", "approve-check"],
     "cell": ["import"],
     "roster": ["import", "list"],
     "optout": ["add", "list"],
     "person": ["add", "list"],
-    "campaign": ["plan", "submit", "approve", "schedule", "status", "list", "pause", "resume", "cancel", "verify"],
+    "campaign": [
+        *("plan", "submit", "approve", "schedule", "status", "list", "pause", "resume", "cancel"),
+        *("requeue", "uncertain", "remainder", "verify"),
+    ],
+    "message": ["trace"],
+    "stop-all": [],
     "service": ["run", "status"],
     "report": ["export"],
 }

@@ -1,13 +1,14 @@
 import datetime as dt
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from broadcaster.errors import ConfigurationError, InvalidFileError, Problem
 from broadcaster.files.areas import read_areas
-from broadcaster.files.campaigns import read_order
+from broadcaster.files.campaigns import order_text, read_order
 from broadcaster.model import CarrierCode, Environment, MessageClass, Order, UnknownPolicy, Variant
-from broadcaster.rules.order import order_from_json, order_to_json
+from broadcaster.rules.order import order_from_json, order_to_json, remainder_order
 
 ROOT = Path(__file__).parents[3]
 AREAS = read_areas()
@@ -158,3 +159,30 @@ def test_the_shipped_orders_are_sound_and_name_shipped_templates(name: str, comm
     order = read_order(ROOT / "campaigns" / f"{name}.toml", AREAS, CARRIERS)
     assert order.audience.communes == communes
     assert (ROOT / "templates" / f"{order.template}.toml").is_file()
+
+
+def test_an_order_is_written_as_it_is_read(tmp_path: Path) -> None:
+    first = read(tmp_path, ORDER.replace('a = "1"', r'a = "ngoặc \" kép, \\ và \u007f"'))
+    order = remainder_order(first, name="thu-con-lai", max_recipients=7)
+    assert (order.start, order.audience.remainder_of, order.audience.max_recipients) == (None, "thu", 7)
+    written = order_text(order, ["Gửi tiếp."])
+    assert written.startswith("# Gửi tiếp.\n")
+    assert read(tmp_path, written, "thu-con-lai.toml") == order
+    again = remainder_order(order, name="thu-con-lai-2", max_recipients=1)
+    assert (again.title, again.audience.remainder_of) == (order.title, "thu-con-lai")
+
+
+def test_the_shipped_orders_are_written_as_they_are_read(tmp_path: Path) -> None:
+    for path in sorted((ROOT / "campaigns").glob("*.toml")):
+        order = replace(read_order(path, AREAS, CARRIERS), start=None)
+        assert read(tmp_path, order_text(order, []), path.name) == order
+
+
+def test_a_long_title_stays_within_its_length(tmp_path: Path) -> None:
+    order = remainder_order(read(tmp_path, ORDER.replace('"Cảnh báo"', f'"{"x" * 200}"')), name="tiep", max_recipients=1)
+    assert read(tmp_path, order_text(order, []), "tiep.toml") == order
+
+
+def test_only_a_campaign_s_name_has_a_remainder(tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, ORDER.replace("[audience]", '[audience]\nremainder_of = "Sai tên"'))
+    assert problem.key == "audience.remainder_of"

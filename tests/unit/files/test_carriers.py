@@ -1,10 +1,11 @@
+import datetime as dt
 from pathlib import Path
 
 import pytest
 
 from broadcaster.errors import ConfigurationError, InvalidFileError, Problem
 from broadcaster.files.carriers import read_card, read_cards
-from broadcaster.model import CarrierCard, Endpoint, Environment, IdRule
+from broadcaster.model import CarrierCard, DailyWindow, Endpoint, Environment, IdRule
 from broadcaster.smpp.status import Verdict
 
 SHIPPED = Path(__file__).parents[3] / "carriers"
@@ -40,6 +41,48 @@ def test_a_card_is_read_with_its_defaults(tmp_path: Path) -> None:
     assert (card.tps, card.window, card.ids, card.retry_after_s) == (500, 10, IdRule(), (60, 300, 900))
 
 
+def test_what_a_card_need_not_say_means_the_common_case(tmp_path: Path) -> None:
+    card = read_card(write(tmp_path, CARD), ENV)
+    assert (card.endpoints, card.binds, card.receipt_scope) == ((card.endpoint,), 1, "all")
+    assert (card.gsm_data_coding, card.ucs2_data_coding, card.gsm_alphabet) == (0, 8, "gsm")
+    assert (card.validity_form, card.smsc_utc_offset_min) == ("relative", 7 * 60)
+    assert (card.hourly_tps, card.closed, card.maintenance) == ((), (), ())
+    assert (card.parts_per_day, card.parts_per_month) == (None, None)
+    assert (card.user_message_reference, card.cancels) == (False, False)
+    assert (card.refused_first_percent, card.refused_recent_percent, card.queue_full_percent) == (50, 20, 10)
+
+
+def test_a_carriers_terms_are_read(tmp_path: Path) -> None:
+    text = """
+alternate_hosts = ["b.invalid:2776", "[2001:db8::1]:2775"]
+binds = 4
+closed = ["02:00-03:00"]
+maintenance = [{ start = 2026-12-01T00:00:00+07:00, end = 2026-12-01T04:00:00+07:00 }]
+parts_per_day = 1000000
+parts_per_month = "unlimited"
+long_text = "sar"
+gsm_data_coding = 3
+gsm_alphabet = "latin1"
+validity_form = "absolute"
+smsc_utc_offset_min = -210
+receipt_scope = "last"
+user_message_reference = true
+cancels = true
+[[hourly_tps]]
+window = "22:00-24:00"
+tps = 50
+"""
+    card = read_card(write(tmp_path, CARD + text), ENV)
+    assert card.endpoints == (Endpoint("smpp.invalid", 2775), Endpoint("b.invalid", 2776), Endpoint("2001:db8::1", 2775))
+    assert (card.binds, card.parts_per_day, card.parts_per_month) == (4, 1_000_000, None)
+    assert card.hourly_tps == ((DailyWindow(dt.time(22), dt.time(0)), 50),)
+    assert card.closed == (DailyWindow(dt.time(2), dt.time(3)),)
+    assert card.maintenance == ((dt.datetime(2026, 11, 30, 17, tzinfo=dt.UTC), dt.datetime(2026, 11, 30, 21, tzinfo=dt.UTC)),)
+    assert (card.long_text, card.gsm_data_coding, card.gsm_alphabet) == ("sar", 3, "latin1")
+    assert (card.validity_form, card.smsc_utc_offset_min) == ("absolute", -210)
+    assert (card.receipt_scope, card.user_message_reference, card.cancels) == ("last", True, True)
+
+
 def test_the_password_shows_nowhere(tmp_path: Path) -> None:
     assert "secret" not in repr(read_card(write(tmp_path, CARD), ENV))
     with pytest.raises(InvalidFileError) as caught:
@@ -64,7 +107,33 @@ def test_the_password_shows_nowhere(tmp_path: Path) -> None:
         ("tps = 500", "tps = 5\nwindow = 1001", "window", 10),
         ("tps = 500", "tps = 5\nmax_parts = 11", "max_parts", 10),
         ("tps = 500", "tps = 5\nsource_ton = 7", "source_ton", 10),
-        ("tps = 500", 'tps = 5\nlong_text = "sar"', "long_text", 10),
+        ("tps = 500", 'tps = 5\nlong_text = "udh"', "long_text", 10),
+        ("tps = 500", 'tps = 5\nalternate_hosts = ["a.invalid:1", "b.invalid"]', "alternate_hosts", 10),
+        ("tps = 500", 'tps = 5\nalternate_hosts = ["a.invalid:65536"]', "alternate_hosts", 10),
+        ("tps = 500", 'tps = 5\nalternate_hosts = ["máy.invalid:1"]', "alternate_hosts", 10),
+        ("tps = 500", "tps = 5\nbinds = 33", "binds", 10),
+        ("tps = 500", "tps = 5\nucs2_data_coding = 256", "ucs2_data_coding", 10),
+        ("tps = 500", 'tps = 5\ngsm_alphabet = "utf8"', "gsm_alphabet", 10),
+        ("tps = 500", 'tps = 5\nvalidity_form = "days"', "validity_form", 10),
+        ("tps = 500", "tps = 5\nsmsc_utc_offset_min = 425", "smsc_utc_offset_min", 10),
+        ("tps = 500", "tps = 5\nsmsc_utc_offset_min = 735", "smsc_utc_offset_min", 10),
+        ("tps = 500", 'tps = 5\nhourly_tps = [{ window = "22:00-02:00", tps = 1 }]', "hourly_tps[1].window", 10),
+        ("tps = 500", 'tps = 5\n[[hourly_tps]]\nwindow = "22:00-24:00"\ntps = 0', "hourly_tps[1].tps", 12),
+        ("tps = 500", 'tps = 5\nclosed = ["2:00-3:00"]', "closed", 10),
+        ("tps = 500", 'tps = 5\nclosed = ["all-day"]', "closed", 10),
+        (
+            "tps = 500",
+            "tps = 5\nmaintenance = [{ start = 2026-12-01T00:00:00, end = 2026-12-02T00:00:00Z }]",
+            "maintenance[1].start",
+            10,
+        ),
+        ("tps = 500", "tps = 5\nmaintenance = [{ start = 2026-12-01T00:00:00Z, end = 2026-12-01T00:00:00Z }]", "maintenance[1]", 10),
+        ("tps = 500", "tps = 5\nparts_per_day = 0", "parts_per_day", 10),
+        ("tps = 500", 'tps = 5\nparts_per_month = "much"', "parts_per_month", 10),
+        ("tps = 500", 'tps = 5\nreceipt_scope = "some"', "receipt_scope", 10),
+        ("tps = 500", 'tps = 5\ncancels = "no"', "cancels", 10),
+        ("tps = 500", "tps = 5\nrefused_recent_percent = 0", "refused_recent_percent", 10),
+        ("tps = 500", "tps = 5\nqueue_full_percent = 101", "queue_full_percent", 10),
         ("tps = 500", 'tps = 5\nresponse_id = "octal"', "response_id", 10),
         ("tps = 500", 'tps = 5\nreceipt_means = "maybe"', "receipt_means", 10),
         ("tps = 500", "tps = 5\nenquire_link_s = 0", "enquire_link_s", 10),
@@ -91,6 +160,8 @@ def test_all_wrong_values_come_at_once(tmp_path: Path) -> None:
         ("tps = 500", 'tps = "unlimited"'),
         ('password_env = "SMPP_PASSWORD"', ""),
         ("tps = 500", 'tps = 500\npassword_file = "secret"'),
+        ("tps = 500", 'tps = 500\nhourly_tps = [{ window = "22:00-24:00", tps = 501 }]'),
+        ("tps = 500", "tps = 500\ngsm_data_coding = 8"),
     ],
 )
 def test_what_a_live_card_may_not_say(tmp_path: Path, old: str, new: str) -> None:
@@ -183,7 +254,8 @@ def test_the_five_shipped_cards_are_sound_and_reach_nobody(tmp_path: Path) -> No
 
 
 def test_the_shipped_cards_write_out_every_key() -> None:
-    keys = {"name", "environment", "password_file", *CarrierCard.__slots__} - {"code", "endpoint", "password", "ids"}
+    keys = {"name", "environment", "password_file", "alternate_hosts", *CarrierCard.__slots__}
+    keys -= {"code", "endpoint", "alternates", "password", "ids"}
     for path in SHIPPED.glob("*.toml"):
         lines = path.read_text("utf-8").splitlines()
         assert {key for key in keys if not any(line.startswith((f"{key} = ", f"[{key}]")) for line in lines)} == set(), path.name

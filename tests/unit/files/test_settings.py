@@ -106,3 +106,34 @@ def test_wrong_variables_and_flags_are_named_as_people_write_them() -> None:
 def test_a_missing_file_is_a_configuration_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError):
         load_settings(tmp_path / "config.toml", {})
+
+
+@pytest.mark.parametrize("table", ["metrics", "alarms"])
+def test_the_example_writes_out_every_key_of_a_table(table: str) -> None:
+    written = tomllib.loads(EXAMPLE.read_text("utf-8"))[table]
+    defaults = getattr(load_settings(None, {}), table)
+    assert getattr(load_settings(EXAMPLE, {}), table) == defaults
+    assert set(written) == set(type(defaults).model_fields)
+
+
+def test_tables_survive_what_environment_and_flags_change(tmp_path: Path) -> None:
+    path = write(tmp_path, '[metrics]\nport = 9108\n[alarms]\ncommand = ["/bin/sh", "-c", "x"]\nwebhook = "https://bao.invalid/x"\n')
+    settings = load_settings(path, {"BROADCASTER_LOG_LEVEL": "error", "BROADCASTER_METRICS": "9"}, {"log_format": "json"})
+    assert settings.metrics.port == 9108
+    assert settings.alarms.command == ("/bin/sh", "-c", "x")
+    assert (settings.log_level, settings.log_format) == ("error", "json")
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8080/x", "http://localhost/", "http://[::1]:9/", "https://bao.invalid/x", ""])
+def test_an_alarm_may_go_to_this_machine_or_over_tls(tmp_path: Path, url: str) -> None:
+    assert load_settings(write(tmp_path, f'[alarms]\nwebhook = "{url}"'), {}).alarms.webhook == url
+
+
+@pytest.mark.parametrize(
+    "url", ["http://bao.invalid/x", "http://127.0.0.1.invalid/", "ftp://127.0.0.1/", "https://", "x", "https://bao.invalid:port/"]
+)
+def test_an_alarm_may_not_be_read_on_the_way(tmp_path: Path, url: str) -> None:
+    with pytest.raises(InvalidFileError) as caught:
+        load_settings(write(tmp_path, f'\n[alarms]\nwebhook = "{url}"'), {})
+    assert [(problem.key, problem.line) for problem in caught.value.problems] == [("alarms.webhook", 3)]
+    assert "https://" in caught.value.problems[0].message.en

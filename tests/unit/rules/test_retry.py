@@ -2,62 +2,84 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broadcaster.rules.retry import CodeWatch, Kind, Next, after
-from broadcaster.smpp.status import Verdict
+from broadcaster.rules.retry import CodeWatch, FullQueueWatch, Kind, Next, after
 
 WAITS = (30, 120, 600)
+THROTTLED, NOT_BOUND, QUEUE_FULL, SYSTEM_ERROR, INVALID_SCHEDULE = 0x58, 0x04, 0x14, 0x08, 0x61
 INVALID_DESTINATION, INVALID_SOURCE, VENDOR = 0x0B, 0x0A, 0x401
+DUPLICATE, EXPLAINED = 0x402, 0x403
+CARD = {DUPLICATE: "duplicate", EXPLAINED: "refused"}
 
 
 @pytest.mark.parametrize(
-    ("verdict", "tries", "step"),
+    ("status", "tries", "step"),
     [
-        ("accepted", 1, Next(Kind.ACCEPT)),
-        ("accepted", 4, Next(Kind.ACCEPT)),
-        ("throttled", 1, Next(Kind.RETRY_LINK)),
-        ("throttled", 99, Next(Kind.RETRY_LINK)),
-        ("rebind", 1, Next(Kind.RETRY_LINK)),
-        ("temporary", 1, Next(Kind.RETRY_LATER, 30)),
-        ("temporary", 2, Next(Kind.RETRY_LATER, 120)),
-        ("temporary", 3, Next(Kind.RETRY_LATER, 600)),
-        ("temporary", 4, Next(Kind.REFUSE)),
-        ("queue_full", 1, Next(Kind.RETRY_LATER, 30)),
-        ("queue_full", 4, Next(Kind.REFUSE)),
-        ("misconfigured", 1, Next(Kind.RETRY_LATER, 30)),
-        ("misconfigured", 4, Next(Kind.REFUSE)),
-        ("refused", 1, Next(Kind.REFUSE)),
-        ("duplicate", 1, Next(Kind.REFUSE)),
-        ("duplicate", 2, Next(Kind.ACCEPT)),
+        (0, 1, Next(Kind.ACCEPT)),
+        (0, 4, Next(Kind.ACCEPT)),
+        (THROTTLED, 1, Next(Kind.RETRY_LINK)),
+        (THROTTLED, 99, Next(Kind.RETRY_LINK)),
+        (NOT_BOUND, 1, Next(Kind.RETRY_LINK)),
+        (SYSTEM_ERROR, 1, Next(Kind.RETRY_LATER, 30)),
+        (SYSTEM_ERROR, 2, Next(Kind.RETRY_LATER, 120)),
+        (SYSTEM_ERROR, 3, Next(Kind.RETRY_LATER, 600)),
+        (SYSTEM_ERROR, 4, Next(Kind.REFUSE)),
+        (QUEUE_FULL, 1, Next(Kind.RETRY_LATER, 30)),
+        (QUEUE_FULL, 4, Next(Kind.REFUSE)),
+        (INVALID_SOURCE, 1, Next(Kind.RETRY_LATER, 30)),
+        (INVALID_SOURCE, 4, Next(Kind.REFUSE)),
+        (INVALID_SCHEDULE, 1, Next(Kind.RETRY_LATER, 30, halts=True)),
+        (INVALID_SCHEDULE, 4, Next(Kind.RETRY_LATER, 30, halts=True)),
+        (INVALID_DESTINATION, 1, Next(Kind.REFUSE)),
+        (VENDOR, 1, Next(Kind.RETRY_LATER, 30)),
+        (VENDOR, 2, Next(Kind.REFUSE)),
+        (EXPLAINED, 1, Next(Kind.REFUSE)),
+        (DUPLICATE, 1, Next(Kind.REFUSE)),
+        (DUPLICATE, 2, Next(Kind.ACCEPT)),
     ],
 )
-def test_each_verdict_has_its_consequence(verdict: str, tries: int, step: Next) -> None:
-    assert after(verdict, tries, WAITS) == step
+def test_each_answer_has_its_consequence(status: int, tries: int, step: Next) -> None:
+    assert after(status, CARD, tries, WAITS) == step
 
 
-@given(st.sampled_from(Verdict), st.integers(1, 20), st.lists(st.integers(0, 3600), max_size=5))
-def test_counted_tries_come_to_an_end(verdict: Verdict, tries: int, waits: list[int]) -> None:
-    step = after(verdict.value, tries, waits)
+def test_a_card_without_waits_allows_no_second_try() -> None:
+    assert after(VENDOR, {}, 1, ()) == after(SYSTEM_ERROR, {}, 1, ()) == Next(Kind.REFUSE)
+
+
+@given(st.integers(0, 0x500), st.integers(1, 20), st.lists(st.integers(0, 3600), max_size=5))
+def test_counted_tries_come_to_an_end(status: int, tries: int, waits: list[int]) -> None:
+    step = after(status, CARD, tries, waits)
     if tries > len(waits):
-        assert step.kind is not Kind.RETRY_LATER
+        assert step.kind is not Kind.RETRY_LATER or step.halts
     assert step.kind is Kind.RETRY_LATER or step.wait_s == 0
 
 
 def test_an_unknown_verdict_and_a_zeroth_try_are_errors() -> None:
     with pytest.raises(ValueError, match="perhaps"):
-        after("perhaps", 1, WAITS)
+        after(VENDOR, {VENDOR: "perhaps"}, 1, WAITS)
     with pytest.raises(ValueError, match="start at 1"):
-        after("temporary", 0, WAITS)
+        after(SYSTEM_ERROR, {}, 0, WAITS)
+
+
+def feed(watch: CodeWatch, codes: Sequence[int]) -> CodeWatch:
+    """Note each answer, acceptances that follow each other at once."""
+    for code, group in itertools.groupby(codes):
+        if code:
+            for _ in group:
+                watch.note(code)
+        else:
+            watch.note_accepted(len(list(group)))
+    return watch
 
 
 def watched(*codes: int) -> CodeWatch:
-    watch = CodeWatch()
-    for code in codes:
-        watch.note(code)
-    return watch
+    return feed(CodeWatch(), codes)
 
 
 def test_ten_first_answers_of_one_refusal_raise_the_alarm() -> None:
@@ -89,15 +111,23 @@ def test_after_the_first_answers_a_share_needs_two_hundred() -> None:
 
 def test_old_refusals_are_forgotten() -> None:
     watch = watched(*[0] * 1_000, *[VENDOR] * 150, *[0] * 1_000)
-    for code in [VENDOR] * 199:
-        watch.note(code)
+    feed(watch, [VENDOR] * 199)
     assert watch.alarm() is None
     watch.note(VENDOR)
     assert watch.alarm() == VENDOR
 
 
 def test_a_carrier_that_refuses_a_tenth_goes_on() -> None:
-    assert watched(*([0] * 9 + [INVALID_DESTINATION]) * 500).alarm() is None
+    assert watched(*([0] * 9 + [VENDOR]) * 500).alarm() is None
+
+
+@pytest.mark.parametrize("code", [INVALID_DESTINATION, INVALID_SOURCE, 0x01, 0x65, 0x66])
+def test_of_what_a_wrong_sender_gives_to_everybody_a_twentieth_is_borne(code: int) -> None:
+    """F53: more than 5 % in 1,000."""
+    assert watched(*([0] * 19 + [code]) * 200).alarm() is None
+    assert watched(*([0] * 18 + [code]) * 200).alarm() == code
+    assert watched(*[0] * 1_000, *[code] * 50).alarm() is None
+    assert watched(*[0] * 1_000, *[code] * 51).alarm() == code
 
 
 def test_the_alarm_stays() -> None:
@@ -106,16 +136,29 @@ def test_the_alarm_stays() -> None:
 
 def test_the_shares_are_configurable() -> None:
     strict = CodeWatch(first_percent=10, recent_percent=5)
-    for code in [0] * 9 + [VENDOR]:
-        strict.note(code)
-    assert strict.alarm() == VENDOR
+    assert feed(strict, [0] * 9 + [VENDOR]).alarm() == VENDOR
 
 
-@given(st.lists(st.sampled_from([0, 0, 0, 0, VENDOR, INVALID_SOURCE]), max_size=1_300))
+OTHER = 0x404
+
+
+@given(st.lists(st.sampled_from([0, 0, 0, 0, VENDOR, OTHER]), max_size=1_300))
 def test_the_watch_agrees_with_counting_by_hand(codes: list[int]) -> None:
     raised = False
     for end in range(1, len(codes) + 1):
         recent = codes[max(0, end - 1_000) : end]
-        most = max(recent.count(VENDOR), recent.count(INVALID_SOURCE)) / len(recent)
+        most = max(recent.count(VENDOR), recent.count(OTHER)) / len(recent)
         raised |= (10 <= end <= 20 and most >= 0.5) or (len(recent) >= 200 and most >= 0.2)
     assert (watched(*codes).alarm() is not None) == raised
+
+
+@given(st.lists(st.booleans(), max_size=300), st.integers(1, 99))
+def test_full_queues_are_too_many_above_their_share_of_the_last_hundred(answers: list[bool], percent: int) -> None:
+    watch = FullQueueWatch(percent)
+    for end, full in enumerate(answers, 1):
+        if not full:
+            watch.note_others(1)
+            continue
+        watch.note_full()
+        recent = answers[max(0, end - 100) : end]
+        assert watch.too_many == (len(recent) >= 20 and 100 * sum(recent) > percent * len(recent))

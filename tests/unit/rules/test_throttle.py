@@ -43,6 +43,7 @@ steps = st.lists(
         st.tuples(st.just("hold"), st.integers(0, 3 * SECOND_NS)),
         st.tuples(st.just("throttled"), st.integers(0, 3)),
         st.tuples(st.just("back"), st.integers(0, SECOND_NS)),
+        st.tuples(st.just("change"), st.sampled_from([0, 1, 7, 100, 300])),
     ),
     max_size=60,
 )
@@ -51,8 +52,10 @@ steps = st.lists(
 @settings(max_examples=300)
 @given(st.integers(1, 300), st.sampled_from([0.5, 0.98, 1.0]), steps)
 def test_no_interleaving_exceeds_the_contract_in_any_second(tps: int, pace: float, story: list[tuple[str, int]]) -> None:
+    """Whatever rate holds when a permit is taken, the second that ends with it holds no more, however high the rate was before."""
     limiter = Limiter(tps, pace)
     log: list[tuple[int, int]] = []
+    limit: int | None = tps
     now_ns = latest_ns = START_NS
     held_until_ns = 0
     for what, size in story:
@@ -69,6 +72,9 @@ def test_no_interleaving_exceeds_the_contract_in_any_second(tps: int, pace: floa
         elif what == "throttled":
             limiter.throttled(now_ns, float(size))
             held_until_ns = max(held_until_ns, now_ns + size * SECOND_NS)
+        elif what == "change":
+            limit = size or None
+            limiter.change(now_ns, limit)
         else:
             for _ in range(size if what == "flood" else 1):
                 count = limiter.permits(now_ns, 1 if what == "flood" else size)
@@ -77,8 +83,8 @@ def test_no_interleaving_exceeds_the_contract_in_any_second(tps: int, pace: floa
                     assert now_ns >= held_until_ns
                     latest_ns = max(latest_ns, now_ns)
                     log.append((latest_ns, count))
+                    assert limit is None or sum(each for at_ns, each in log if at_ns > latest_ns - SECOND_NS) <= limit
                 now_ns += MS if what == "flood" else 0
-    assert most_in_a_second(log) <= tps
 
 
 @pytest.mark.parametrize("every_ms", [1, 10])
@@ -120,6 +126,23 @@ def test_a_full_window_waits_for_its_oldest_permit_and_the_guard() -> None:
     assert limiter.next_ns(START_NS) == START_NS + 1_001 * MS
     assert limiter.permits(START_NS + 1_001 * MS - 1, 1) == 0
     assert limiter.permits(START_NS + 1_001 * MS, 1) == 1
+
+
+def test_a_lower_rate_waits_until_the_last_second_has_room() -> None:
+    limiter = Limiter(100, pace=1.0)
+    log = poll(limiter, START_NS, START_NS + SECOND_NS, MS)
+    limiter.change(START_NS + SECOND_NS, 10)
+    at_ns = limiter.next_ns(START_NS + SECOND_NS)
+    assert sum(count for taken_ns, count in log if taken_ns > at_ns - 1_001 * MS) == 9
+    assert (limiter.permits(at_ns - 1, 1), limiter.permits(at_ns, 5)) == (0, 1)
+
+
+def test_a_throttled_account_keeps_its_share_of_another_rate() -> None:
+    limiter = Limiter(100)
+    limiter.throttled(START_NS, 1.0)
+    limiter.change(START_NS + SECOND_NS, 200)
+    assert limiter.rate_tps(START_NS + SECOND_NS) == 98.0
+    assert limiter.rate_tps(START_NS + SECOND_NS + RECOVERY_STEP_NS) == pytest.approx(107.8)
 
 
 def test_a_hold_is_kept_and_never_shortened() -> None:

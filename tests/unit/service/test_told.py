@@ -5,19 +5,26 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+from sqlalchemy import insert
 from structlog.testing import capture_logs
 
 from broadcaster.lang import speak
 from broadcaster.link.client import LinkState
 from broadcaster.model import CampaignState
-from broadcaster.service.app import _Line, _tell_refusals
+from broadcaster.service.app import _tell_refusals
+from broadcaster.service.line import Standing
 from broadcaster.service.local import Campaigns
 from broadcaster.store.campaigns import change_campaign, insert_campaign
+from broadcaster.store.schema import installation
+from broadcaster.store.times import SYSTEM
 
 
 @pytest.fixture
 def campaigns(store, auditor, now, monkeypatch):
     """What is to be sent of them is no matter here."""
+    with store.write() as connection:
+        named = {"vault_fingerprint": "-", "audit_fingerprint": "-"}
+        connection.execute(insert(installation).values(id=1, environment="rehearsal", created_ms=0, epoch=1, **named))
     monkeypatch.setattr(Campaigns, "_assign", lambda *_: None)
     return Campaigns(SimpleNamespace(store=store, auditor=auditor), None, {}, now=lambda: now, planned=lambda times: None)
 
@@ -70,12 +77,11 @@ def test_refusals_are_counted_and_not_named():
     assert [(line["event"], line["count"]) for line in lines] == [("refusals", 2), ("refusals-withdrawn", 1)]
 
 
-def test_a_link_that_fails_is_a_warning_and_one_that_is_bound_says_with_whom(cards):
-    line = _Line.__new__(_Line)
-    line.card, line.sender = cards["viettel"], SimpleNamespace(pump=lambda: None)
+def test_a_link_that_fails_is_a_warning_and_one_that_is_bound_says_with_whom():
+    standing = Standing("viettel", 2, SYSTEM)
     speak("en")
     with capture_logs() as lines:
         for state in (LinkState.CONNECTING, LinkState.BOUND, LinkState.LOST, LinkState.REFUSED, LinkState.STOPPED):
-            line._on_state(state, "smsc-1")
+            standing.note(state, "smsc-1")
     assert [entry["log_level"] for entry in lines] == ["info", "info", "warning", "warning", "info"]
     assert lines[1]["reason"] == "the carrier calls itself “smsc-1”"

@@ -52,6 +52,18 @@ def test_the_bounds_are_inside(body: int) -> None:
     assert Framer().feed(octets(frame)) == [frame]
 
 
+@pytest.mark.parametrize("body", [MOST_OCTETS - 15, 2 * MOST_OCTETS])
+def test_a_pdu_beyond_the_bound_is_refused_even_if_it_is_all_there(body: int) -> None:
+    good: Frame = (0x80000004, 0, 9, b"abc\0")
+    with pytest.raises(RemoteProtocolError, match=f"command_length {body + 16} ") as caught:
+        Framer().feed(octets(good) + octets((5, 0, 1, bytes(body))))
+    assert caught.value.before == [good]
+
+
+def test_the_bound_is_64_kib() -> None:
+    assert MOST_OCTETS == 65_536
+
+
 BAD_LENGTHS = [*range(16), 0x48545450, MOST_OCTETS + 1, 0x7FFFFFFF, 0x30000000, 0xFFFFFFFF, 0x00100000]
 
 

@@ -59,6 +59,13 @@ def test_the_oracle_reads_a_spliced_pdu() -> None:
     assert [(tlv.tag, tlv.as_int()) for tlv in read.tlvs] == [(smpp34.TLV_USER_MESSAGE_REFERENCE, 513)]
 
 
+@pytest.mark.parametrize("destination", ["1", "1" * 20])
+def test_destinations_of_every_length_fit(destination: str) -> None:
+    read = smpp34.decode(TEMPLATE.splice(1, destination.encode()))
+    assert isinstance(read, smpp34.SubmitSm)
+    assert (read.destination_addr, read.short_message) == (destination, b"Canh bao")
+
+
 @pytest.mark.parametrize("destination", [b"", b"1" * 21, b"849\x000123"])
 def test_a_destination_that_does_not_fit_is_refused(destination: bytes) -> None:
     with pytest.raises(LocalProtocolError, match=r"^destination"):

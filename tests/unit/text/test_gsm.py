@@ -41,6 +41,20 @@ def test_only_seven_vietnamese_letters_are_in_the_alphabet() -> None:
     assert gsm.not_gsm("Cảnh báo đ") == [(1, "ả"), (6, "á"), (9, "đ")]
 
 
+@pytest.mark.parametrize(("alphabet", "codec", "size"), [("latin1", "latin-1", 126), ("ascii", "ascii", 97)])
+def test_f62_other_alphabets_carry_what_both_sides_have(alphabet: gsm.Alphabet, codec: str, size: int) -> None:
+    """What an SMSC gets there but no handset shows in seven bits is left out, and the other way round."""
+    theirs = [char for char in map(chr, range(0x3000)) if gsm.is_gsm(char, alphabet)]
+    both = [char for char in ALPHABET if char.encode(codec, "ignore")]
+    assert theirs == both
+    assert len(both) == size
+    assert all(gsm.encode(char, alphabet) == char.encode(codec) for char in both)
+    with pytest.raises(UnicodeEncodeError) as caught:
+        gsm.encode("abΔc", alphabet)
+    assert (caught.value.start, caught.value.end) == (2, 3)
+    assert gsm.not_gsm("aê€", alphabet) == [(1, "ê"), (2, "€")]
+
+
 def test_encode_names_the_place_of_the_first_stranger() -> None:
     with pytest.raises(UnicodeEncodeError) as caught:
         gsm.encode("ab–c–")

@@ -97,13 +97,15 @@ def upgrade() -> None:
     op.create_table(
         "link_state",
         sa.Column("carrier", sa.String(length=32), nullable=False),
+        sa.Column("bind", sa.SmallInteger(), autoincrement=False, nullable=False),
+        sa.Column("endpoint", sa.String(length=260), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("since_ms", sa.BigInteger(), nullable=False),
         sa.Column("seen_ms", sa.BigInteger(), nullable=False),
         sa.Column("rate_tps", sa.Float(), nullable=False),
         sa.Column("outstanding", sa.Integer(), nullable=False),
-        sa.PrimaryKeyConstraint("carrier", name=op.f("pk_link_state")),
+        sa.PrimaryKeyConstraint("carrier", "bind", name=op.f("pk_link_state")),
     )
     op.create_table(
         "message",
@@ -140,8 +142,9 @@ def upgrade() -> None:
         sa.Column("state", sa.SmallInteger(), nullable=True),
         sa.Column("error", sa.String(length=16), nullable=True),
         sa.Column("reference", sa.Integer(), nullable=True),
+        sa.Column("submit_date", sa.String(length=20), nullable=True),
         sa.Column("received_ms", sa.BigInteger(), nullable=False),
-        sa.Column("matched", sa.Boolean(), nullable=True),
+        sa.Column("matched", sa.Boolean(), server_default=sa.text("true"), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_receipt")),
     )
     op.create_index(
@@ -210,12 +213,12 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index(
-        "ix_submission_smsc_id",
+        "ix_submission_awaiting",
         "submission",
         ["smsc_id"],
         unique=False,
-        sqlite_where=sa.text("smsc_id IS NOT NULL"),
-        postgresql_where=sa.text("smsc_id IS NOT NULL"),
+        sqlite_where=sa.text("state = 30"),
+        postgresql_where=sa.text("state = 30"),
     )
     op.create_index(
         "ix_submission_uncertain",
@@ -296,6 +299,7 @@ def upgrade() -> None:
         sa.Column("opened_ms", sa.BigInteger(), nullable=False),
         sa.Column("closed_ms", sa.BigInteger(), nullable=True),
         sa.Column("crashed", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("folded", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.ForeignKeyConstraint(["lane_id"], ["lane.id"], name=op.f("fk_lease_lane_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_lease")),
     )
@@ -306,6 +310,9 @@ def upgrade() -> None:
         unique=False,
         sqlite_where=sa.text("closed_ms IS NULL"),
         postgresql_where=sa.text("closed_ms IS NULL"),
+    )
+    op.create_index(
+        "ix_lease_unfolded", "lease", ["id"], unique=False, sqlite_where=sa.text("NOT folded"), postgresql_where=sa.text("NOT folded")
     )
     op.create_table(
         "tally",

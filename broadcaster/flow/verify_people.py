@@ -1,0 +1,121 @@
+"""Were the recipients the people that was signed for: those of the signed rosters, or of the earlier campaign's remainder?
+
+An approval covers a rule and salted commitments over numbers, not rows; so somebody put in the place of another, within the signed
+maximum, shows only when the rosters and the recipients are held against what was signed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, select, text
+
+from broadcaster.errors import NotFoundError, StoreError
+from broadcaster.flow.invariant import Check
+from broadcaster.lang import Said
+from broadcaster.rules.tally import NOT_REACHED
+from broadcaster.store.campaigns import Campaign, Lane, find_campaign, lanes
+from broadcaster.store.schema import campaign_roster, roster, subscriber
+from broadcaster.store.vault import Vault, commitment
+
+ROWS_AT_ONCE = 50_000
+
+_STRANGERS = text(
+    "SELECT count(*) FROM message m WHERE m.id >= :first AND m.id < :end AND NOT EXISTS ("
+    "  SELECT 1 FROM subscriber s WHERE s.roster_id IN :rosters AND s.token = m.token)"
+).bindparams(bindparam("rosters", expanding=True))
+_NOT_OF_REMAINDER = text(
+    "SELECT count(*) FROM (SELECT token FROM message WHERE id >= :first AND id < :end EXCEPT "
+    "SELECT m.token FROM message m JOIN lane l ON l.id = m.id >> 32 "
+    "WHERE l.campaign_id = :earlier AND l.carrier = :carrier AND m.state IN :not_reached) AS stray"
+).bindparams(bindparam("not_reached", [int(state) for state in NOT_REACHED], expanding=True))
+
+
+def people_signed_for(connection: Connection, vault: Vault, found: Campaign, every: Sequence[Lane]) -> Check:
+    """I8: the stored rosters are the signed ones, number by number, and every recipient is in them (or in the signed remainder)."""
+    signed = found.content.get("rosters", [])
+    details = _rosters(connection, vault, found, signed) if signed else []
+    for lane in every:
+        if not lane.messages:
+            continue
+        bounds = {"first": lane.first_id, "end": lane.end_id}
+        if signed and (strangers := _count(connection, _STRANGERS, bounds | {"rosters": _ids(connection, found, lane)})):
+            details.append(
+                Said(
+                    f"{lane.carrier}: {strangers} người nhận không có trong danh sách thuê bao đã ký",
+                    f"{lane.carrier}: {strangers} recipients are not in the signed roster",
+                )
+            )
+    earlier = found.content.get("earlier")
+    if earlier is not None:
+        details += _remainder(connection, earlier, every)
+    recipients = sum(lane.messages for lane in every)
+    said = Said(
+        f"{recipients} người nhận đúng là người trong danh sách đã ký" if signed else "Lệnh đã ký không kèm danh sách thuê bao",
+        f"The {recipients} recipients are people of the signed rosters" if signed else "No rosters were signed",
+    )
+    return Check("I8", not details, said, details)
+
+
+def _ids(connection: Connection, found: Campaign, lane: Lane) -> list[int]:
+    used = select(roster.c.id).join(campaign_roster, campaign_roster.c.roster_id == roster.c.id)
+    query = used.where(campaign_roster.c.campaign_id == found.id, roster.c.carrier == lane.carrier)
+    return list(connection.execute(query).scalars())
+
+
+def _count(connection: Connection, query: Any, values: Mapping[str, Any]) -> int:
+    return int(connection.execute(query, values).scalar_one())
+
+
+def _rosters(connection: Connection, vault: Vault, found: Campaign, signed: Sequence[Mapping[str, Any]]) -> list[Said]:
+    """Compute each roster's commitment anew from the subscribers that are stored."""
+    query = select(roster).join(campaign_roster, campaign_roster.c.roster_id == roster.c.id)
+    used = connection.execute(query.where(campaign_roster.c.campaign_id == found.id)).all()
+    details = []
+    wanted = {str(item["carrier"]): item["commitment"] for item in signed}
+    if sorted(wanted) != sorted(row.carrier for row in used):
+        details.append(Said("danh sách thuê bao của chiến dịch không phải là những bản đã ký", "the rosters are not the signed ones"))
+    details += [
+        Said(f"{row.carrier}: danh sách thuê bao #{row.id} khác bản đã ký", f"{row.carrier}: roster #{row.id} is not what was signed")
+        for row in used
+        if wanted.get(row.carrier) != _commitment(connection, vault, row.id, row.salt)
+    ]
+    return details
+
+
+def _commitment(connection: Connection, vault: Vault, roster_id: int, salt: bytes) -> str | None:
+    numbers: list[int] = []
+    rows = connection.execution_options(yield_per=ROWS_AT_ONCE).execute(
+        select(subscriber.c.token).where(subscriber.c.roster_id == roster_id)
+    )
+    try:
+        for tokens in rows.scalars().partitions():
+            numbers += vault.reveal(tokens)
+    except StoreError:
+        return None
+    return commitment(numbers, salt)
+
+
+def _remainder(connection: Connection, earlier: Mapping[str, Any], every: Sequence[Lane]) -> list[Said]:
+    try:
+        first = find_campaign(connection, earlier["name"])
+    except NotFoundError as error:
+        return [error.message]
+    details = []
+    if first.digest != earlier["digest"]:
+        details.append(
+            Said(f"«{first.name}» không còn là chiến dịch đã ký", f"“{first.name}” is not the campaign that was signed any more")
+        )
+    carriers = {lane.carrier for lane in lanes(connection, first.id)}
+    for lane in every:
+        values = {"first": lane.first_id, "end": lane.end_id, "earlier": first.id, "carrier": lane.carrier}
+        stray = _count(connection, _NOT_OF_REMAINDER, values) if lane.carrier in carriers else lane.messages
+        if stray:
+            details.append(
+                Said(
+                    f"{lane.carrier}: {stray} người nhận không thuộc phần chưa đến được của «{first.name}»",
+                    f"{lane.carrier}: {stray} recipients are not of those whom “{first.name}” did not reach",
+                )
+            )
+    return details

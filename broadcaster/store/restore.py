@@ -1,0 +1,196 @@
+"""A database put back from a backup has forgotten what was sent after the copy was made: it never sends before a person took it over.
+
+What it forgot is bounded by the note beside it (store/sidecar.py). Taking over names every message that may have been sent in the gap
+as uncertain, so that nobody gets it twice, and leaves the rest to go on (I18).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from sqlalchemy import Connection, select, text, update
+
+from broadcaster.model import CampaignState, State
+from broadcaster.rules.lifecycle import Action, move
+from broadcaster.store import messages
+from broadcaster.store.audit import Auditor
+from broadcaster.store.campaigns import Campaign, Lane, campaigns, change_campaign, change_lane, lanes
+from broadcaster.store.engine import Store
+from broadcaster.store.schema import installation, lease, submission
+from broadcaster.store.sidecar import OPEN, Mark, mark_of, read_mark, write_mark
+
+ADOPT: Final = "db-adopt"
+SLICE: Final = 1_000
+"""How many messages one lease of a gap covers, and one transaction settles."""
+_REASON: Final = "restored"
+
+
+class Doubt(StrEnum):
+    """Why a database may be older than what was sent."""
+
+    OLDER = "older"
+    """The note beside it is further on."""
+    REPLACED = "replaced"
+    """It is another file than the one the note was written for: copied or restored, perhaps together with the note."""
+    UNMARKED = "unmarked"
+    """A service ran on it, and there is no note."""
+
+
+class Gap(NamedTuple):
+    """One lane's messages that may have been sent after the copy was made: a range of positions, and second tries."""
+
+    campaign: str
+    lane: Lane
+    first: int
+    last: int
+    retries: tuple[int, ...]
+
+    @property
+    def messages(self) -> int:
+        return max(0, self.last - self.first + 1) + len(self.retries)
+
+
+class Survey(NamedTuple):
+    """What taking a database over changes: messages that become uncertain, campaigns paused, and those closed for good.
+
+    A campaign is closed when it may have run in the gap to people this database does not know.
+    """
+
+    doubt: Doubt | None
+    epoch: int
+    gaps: list[Gap]
+    paused: list[str]
+    closed: list[str]
+
+    @property
+    def uncertain(self) -> int:
+        """Return how many messages may have been sent."""
+        return sum(gap.messages for gap in self.gaps)
+
+
+def doubt_about(here: Mark, note: Mark | None) -> Doubt | None:
+    """Tell why the database that stands at `here` may not send, None when it is the one of which the note speaks."""
+    if note is None:
+        return Doubt.UNMARKED if here.epoch else None
+    if here.epoch < note.epoch or here.lease < note.lease:
+        return Doubt.OLDER
+    return Doubt.REPLACED if here.inode != note.inode else None
+
+
+def survey(connection: Connection, database: Path, *, nothing_sent: bool) -> Survey:
+    """Return what `adopt` would change; `nothing_sent` is a person's word that no gap exists.
+
+    Raises `StoreError` for a note that cannot be read.
+    """
+    note = read_mark(database)
+    here = mark_of(connection, database, 0)
+    doubt = doubt_about(here, note)
+    known = note if doubt is Doubt.OLDER else None
+    found = campaigns(connection, *OPEN)
+    epoch = max(here.epoch, note.epoch if note else 0) + 1
+    if doubt is None:
+        return Survey(doubt, epoch, [], [], [])
+    if nothing_sent:
+        return Survey(doubt, epoch, [], _running(found), [])
+    closed = [item.name for item in found if not item.enlisted and not (known and item.id in known.campaigns)]
+    kept = {item.id: item for item in found if item.enlisted}
+    gaps = [_gap(connection, kept[lane.campaign_id].name, lane, known) for lane in lanes(connection, *kept)]
+    return Survey(doubt, epoch, [gap for gap in gaps if gap.messages], _running(found), closed)
+
+
+def _running(found: Iterable[Campaign]) -> list[str]:
+    return [item.name for item in found if item.state is CampaignState.RUNNING]
+
+
+def _gap(connection: Connection, campaign: str, lane: Lane, note: Mark | None) -> Gap:
+    """Return what may have been sent of a lane; one the note does not name had ended by then, so all of it may."""
+    beyond = lane.messages + 1
+    if note is not None:
+        beyond = min(beyond, note.lanes.get(lane.id, beyond))
+    query = text("SELECT id FROM message WHERE not_before_ms IS NOT NULL AND id >= :low AND id < :high ORDER BY id")
+    retries = connection.execute(query, {"low": lane.first_id, "high": lane.end_id}).scalars()
+    return Gap(campaign, lane, lane.next_position, beyond - 1, tuple(retries))
+
+
+def adopt(store: Store, auditor: Auditor, database: Path, *, reason: str, nothing_sent: bool, now_ms: int) -> Survey:
+    """Take over a database that is in doubt, and return what was changed; the service must not run.
+
+    The note is written anew in any case, with `now_ms` as the last moment seen: this is also how a person confirms the clock. Done
+    again after an interruption it goes on where it stopped. Raises `StoreError`.
+    """
+    with store.write() as connection:
+        messages.fold_all(connection)
+        found = survey(connection, database, nothing_sent=nothing_sent)
+        connection.execute(update(installation).values(epoch=found.epoch))
+        lease_ids = [item for gap in found.gaps for item in _lease(connection, gap, found.epoch - 1, now_ms)]
+        _stand_still(connection, auditor, found, reason, now_ms)
+        detail = {
+            "doubt": found.doubt,
+            "reason": reason,
+            "nothing_sent": nothing_sent,
+            "uncertain": found.uncertain,
+            "paused": found.paused,
+            "closed": found.closed,
+        }
+        auditor.record(connection, ADOPT, database.name, detail)
+    while True:
+        with store.write() as connection:
+            if not messages.recover(connection, found.epoch, now_ms, SLICE + 1):
+                break
+    for some in _slices(lease_ids):
+        with store.write() as connection:
+            _name(connection, some)
+    with store.write() as connection:
+        messages.fold_all(connection)
+    with store.read() as connection:
+        note = mark_of(connection, database, now_ms)
+    write_mark(database, note)
+    return found
+
+
+def _lease(connection: Connection, gap: Gap, epoch: int, now_ms: int) -> Iterator[int]:
+    """Open leases over the gap, as the forgotten ones were; yield their ids. Recovery settles them as it does a crash's."""
+    lane = gap.lane
+    for some in _slices(range(gap.first, gap.last + 1)):
+        yield messages.open_range(connection, lane.id, epoch, some[0], some[-1], lane.parts, now_ms)[0]
+    for some in _slices(gap.retries):
+        yield messages.open_list(connection, lane.id, epoch, some, lane.parts, now_ms)[0]
+    if gap.last >= gap.first:
+        change_lane(connection, lane.id, next_position=gap.last + 1)
+
+
+def _slices(items: range | tuple[int, ...] | list[int]) -> Iterator[list[int]]:
+    for start in range(0, len(items), SLICE):
+        yield list(items[start : start + SLICE])
+
+
+def _stand_still(connection: Connection, auditor: Auditor, found: Survey, reason: str, now_ms: int) -> None:
+    """Pause what runs, and end what cannot go on."""
+    for item in campaigns(connection, *OPEN):
+        if item.name in found.closed:
+            action = Action.CANCEL if item.state is CampaignState.SUBMITTED else Action.HALT
+            change_campaign(connection, item.id, move(item.state, action), reason=reason, finished_ms=now_ms)
+        elif item.name in found.paused:
+            action = Action.PAUSE
+            change_campaign(connection, item.id, move(item.state, action), reason=reason)
+        else:
+            continue
+        auditor.record(connection, action, item.name, {"reason": reason})
+
+
+def _name(connection: Connection, lease_ids: list[int]) -> None:
+    """Say of uncertain parts that it was the restored database that forgot them, and not a crash."""
+    rows = connection.execute(select(lease.c.id, lease.c.first_id, lease.c.last_id).where(lease.c.id.in_(lease_ids))).all()
+    for row in rows:
+        connection.execute(
+            update(submission)
+            .where(
+                submission.c.message_id.between(row.first_id, row.last_id),
+                submission.c.lease_id == row.id,
+                submission.c.state == int(State.UNCERTAIN),
+            )
+            .values(reason=_REASON)
+        )
