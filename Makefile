@@ -45,10 +45,10 @@ coverage: $(STAMP) ## the tests of the SMPP package, which must run through ever
 	$(BIN)/coverage run --branch --source=broadcaster/smpp --data-file=$(VENV)/.coverage -m pytest -q -p no:xdist tests/unit/smpp
 	$(BIN)/coverage report --data-file=$(VENV)/.coverage --show-missing --skip-covered --fail-under=100
 
-prove: $(STAMP) ## what `make test` takes a dose of, in full: malformed PDUs, receipt histories, generated PDUs, SEEDS simulations
+prove: $(STAMP) ## what `make test` takes a dose of, in full: malformed PDUs, receipt histories, generated PDUs, SEEDS simulations, broken promises
 	BROADCASTER_PROVE=1 $(BIN)/python -m pytest -n auto tests/fuzz
 	$(BIN)/python tests/sim/replay.py --count $(SEEDS) --least 20
-	$(BIN)/python tests/sim/replay.py --mutants
+	$(BIN)/python -m tests.mutants.hunt
 
 soak: $(STAMP) ## simulations for SOAK_SECONDS, from seed SOAK_FIRST on
 	$(BIN)/python tests/sim/replay.py --first $(SOAK_FIRST) --seconds $(SOAK_SECONDS)

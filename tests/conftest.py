@@ -101,7 +101,8 @@ class PostgreSQL:
         self._databases += 1
         name = f"test_{self._databases}"
         with closing(psycopg.connect(host=str(self._folder), user="test", dbname="postgres", autocommit=True)) as connection:
-            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+            # Copying through the write-ahead log, the default, takes four times as long.
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
         return name
 
     def url(self, name: str) -> str:
@@ -128,6 +129,11 @@ def postgresql() -> Iterator[PostgreSQL]:
     server = PostgreSQL(programs)
     store = Store(server.url(server.template))
     upgrade(store)
+    with store.write() as connection:
+        # SQLite's name for what tests write over signatures and tokens.
+        connection.exec_driver_sql(
+            "CREATE FUNCTION zeroblob(size integer) RETURNS bytea LANGUAGE sql RETURN decode(repeat('00', size), 'hex')"
+        )
     store.close()
     yield server
     server.stop()
@@ -140,7 +146,7 @@ def engine_name() -> str:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run the tests of the store on SQLite and on PostgreSQL."""
+    """Run the tests of the folders in `ON_BOTH` on SQLite and on PostgreSQL."""
     folder = Path(metafunc.definition.path).relative_to(Path(__file__).parent).parts[0]
     alone = metafunc.definition.get_closest_marker("sqlite_only")
     if folder in ON_BOTH and "make_store" in metafunc.fixturenames and not alone:
@@ -159,20 +165,20 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def make_store(migrated: Path, tmp_path: Path, engine_name: str, request: pytest.FixtureRequest) -> Iterator[Callable[..., Store]]:
-    """Make an empty database under a name of its own; with the same name again, open it once more."""
+    """Make a database under a name of its own, empty or `like` one that was kept; with the same name again, open it once more."""
     opened: list[Store] = []
     databases: dict[str, str] = {}
 
-    def make(name: str = "broadcaster", *, service: bool = False) -> Store:
+    def make(name: str = "broadcaster", *, service: bool = False, like: str | None = None) -> Store:
         if engine_name == "postgresql":
             server: PostgreSQL = request.getfixturevalue("postgresql")
             if name not in databases:
-                databases[name] = server.create(server.template)
+                databases[name] = server.create(like or server.template)
             opened.append(open_store(server.url(databases[name]), service=service))
             return opened[-1]
         path = tmp_path / f"{name}.db"
         if not path.exists():
-            shutil.copyfile(migrated, path)
+            shutil.copyfile(like or migrated, path)
             path.chmod(0o600)
         opened.append(open_store(f"sqlite:///{path}", service=service))
         return opened[-1]
@@ -180,6 +186,26 @@ def make_store(migrated: Path, tmp_path: Path, engine_name: str, request: pytest
     yield make
     for store in opened:
         store.close()
+
+
+@pytest.fixture
+def keep(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Callable[[Store], str]:
+    """Copy a database for the rest of the run; the copy's name is what `make_store` takes as `like`."""
+
+    def copy(store: Store) -> str:
+        if not store.sqlite:
+            server: PostgreSQL = request.getfixturevalue("postgresql")
+            # A database somebody is connected to cannot be copied.
+            store.close()
+            return server.create(str(store.url.database))
+        path = tmp_path_factory.mktemp("kept") / "kept.db"
+        with store.read() as connection:
+            connection.exec_driver_sql("COMMIT")
+            connection.exec_driver_sql("VACUUM INTO ?", (str(path),))
+            connection.exec_driver_sql("BEGIN")
+        return str(path)
+
+    return copy
 
 
 @pytest.fixture

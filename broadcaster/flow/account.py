@@ -82,7 +82,9 @@ class Account:
         self._jobs: dict[int, Job] = {}
         self._asleep: dict[int, int] = {}
         self._halting: set[int] = set()
-        self._watch = self._new_watch()
+        self._halted: set[int] = set()
+        """Lanes that refusals stopped; that one of them comes again means that a person let the carrier go on."""
+        self._watch = self._new_watch(None)
         self._full = FullQueueWatch(card.queue_full_percent)
         self._throttled_until_ns = 0
         self._closed = False
@@ -100,10 +102,13 @@ class Account:
 
     def assign(self, jobs: Mapping[int, Job]) -> None:
         """Replace the lanes that may be sent; messages not begun of any other lane are given back, and make way for urgent ones."""
-        new = jobs.keys() - self._jobs.keys()
+        allowed = {} if self.stopping else {lane_id: job for lane_id, job in jobs.items() if lane_id not in self._halting}
+        new = allowed.keys() - self._jobs.keys()
         if new:
-            self._watch = self._new_watch()
-        self._jobs = {} if self.stopping else {lane_id: job for lane_id, job in jobs.items() if lane_id not in self._halting}
+            resumed = not self._halted.isdisjoint(new)
+            self._watch = self._new_watch(None if resumed else self._watch.suspect)
+            self._halted -= new
+        self._jobs = allowed
         self._asleep.clear()
         self._set_rate()
         hurry = any(jobs[lane_id].urgent for lane_id in new)
@@ -288,14 +293,14 @@ class Account:
         self._throttled_until_ns = now_ns + int(pause_s * SECOND_NS)
 
     def excess(self) -> int | None:
-        """Return the refusal code that exceeded its share, once; the watch begins anew."""
+        """Return the refusal code that exceeded its share, once; the watch begins anew, and that code stays suspect."""
         alarm = self._watch.alarm()
         if alarm is not None:
-            self._watch = self._new_watch()
+            self._watch = self._new_watch(alarm)
         return alarm
 
-    def _new_watch(self) -> CodeWatch:
-        return CodeWatch(self.card.refused_first_percent, self.card.refused_recent_percent)
+    def _new_watch(self, suspect: int | None) -> CodeWatch:
+        return CodeWatch(self.card.refused_first_percent, self.card.refused_recent_percent, suspect)
 
     def halt(self, reason: str, lane_ids: Iterable[int] | None = None) -> None:
         """Stop lanes, all when none is named, before they burn their audience (F53–F55); tried again until it is stored."""
@@ -305,6 +310,7 @@ class Account:
         log.error("carrier-halted", carrier=self.card.code, reason=reason, lanes=len(jobs))
         halted_ids = {job.lane_id for job in jobs}
         self._halting |= halted_ids
+        self._halted |= halted_ids
         self._jobs = {lane_id: job for lane_id, job in self._jobs.items() if lane_id not in halted_ids}
         self._release(lambda message: not message.begun and message.lease.lane_id in halted_ids)
 

@@ -122,7 +122,7 @@ def draft(
         for body in bodies
     }
     starts_at = order.start or now
-    finish = plan.predict(parts, limits(order, cards), order.window, starts_at)
+    finish = plan.predict(parts, limits(order, cards), order.window, starts_at, cards)
     return Draft(
         order,
         bodies,

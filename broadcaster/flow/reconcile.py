@@ -57,7 +57,7 @@ class Comparison(NamedTuple):
     refusals_not_kept: int
     """Refusals we acknowledged that are not in force."""
     sent_after_refusal: int
-    """First parts that reached the carrier later than two seconds after we had acknowledged the subscriber's refusal."""
+    """Texts begun at the carrier later than two seconds after we had acknowledged the subscriber's refusal."""
     replies_not_kept: int
     """How many more replies we acknowledged than we keep."""
     unacknowledged: int
@@ -72,6 +72,11 @@ class _Ours(NamedTuple):
     written: bool
     reference: int | None
     """What ties the parts of this subscriber's text together."""
+
+    @property
+    def nameless(self) -> bool:
+        """Whether the carrier took the part, but gave it no id that could be read (F28)."""
+        return self.status == 0 and not self.smsc_id
 
 
 class _Answer(NamedTuple):
@@ -117,10 +122,25 @@ class _Theirs:
     def _note_submit(self, row: LedgerRow, number: int) -> None:
         sha = row.sha or ""
         self.totals["unsigned"] += sha not in self._texts
-        if row.part == 1 and sha not in self._overriding:
-            self.totals["late"] += row.t > self.refusing.get(number, row.t) + REFUSAL_GRACE_NS
+        if row.part == 1 and sha not in self._overriding and row.t > self.refusing.get(number, row.t) + REFUSAL_GRACE_NS:
+            self.totals["late"] += not self._has_begun(number, sha, row.ref)
         smsc_id = normal_id(row.id, self._card.ids.response) if row.id else None  # type: ignore[arg-type]
         self.taken.setdefault((number, sha), []).append(_Answer(row.status or 0, smsc_id, row.ref))
+
+    def _has_begun(self, number: int, first_sha: str, reference: int | None) -> bool:
+        """Tell whether the carrier had taken another part of this text before its first one: then the rest must follow (T2)."""
+        others = (self.taken.get((number, sha), []) for sha in self._texts if sha != first_sha)
+        return reference is not None and any(
+            answer.status == 0 and answer.reference == reference for answers in others for answer in answers
+        )
+
+    def strike(self, ours: _Ours) -> None:
+        """Strike the answer to our attempt off, and count what comes of it."""
+        struck = _strike(self.taken, ours)
+        known = ours.status is not None
+        found, missing = ("found", "missing_there") if known else ("uncertain_taken", "uncertain_not_taken")
+        self.totals[missing if struck is None else found] += 1
+        self.totals["wrong_references"] += struck is not None and struck.reference not in {None, ours.reference}
 
 
 def compare(connection: Connection, card: CarrierCard, vault: Vault, plan: NumberPlan, ledger: Path) -> Comparison:
@@ -130,34 +150,34 @@ def compare(connection: Connection, card: CarrierCard, vault: Vault, plan: Numbe
     theirs = _Theirs(card, plan, {sha for shas in signed.values() for sha in shas}, overriding)
     for row in read_ledger(ledger):
         theirs.note(row)
-    taken, totals = theirs.taken, theirs.totals
+    totals = theirs.totals
+    nameless: list[_Ours] = []
     unknown: list[_Ours] = []
     for ours in _submissions(connection, card, vault, signed):
         if ours.smsc_id:
             totals["receipts_not_kept"] += not _agrees(ours.state, theirs.receipts.pop((ours.key[0], ours.smsc_id), []))
-        if ours.status is not None:
-            totals["missing_there" if (struck := _strike(taken, ours)) is None else "found"] += 1
-            totals["wrong_references"] += _wrongly_tied(struck, ours)
+        if ours.status is not None and not ours.nameless:
+            theirs.strike(ours)
+        elif ours.nameless:
+            nameless.append(ours)
         elif ours.written:
             unknown.append(ours)
-    # Only when every answer we know has found its own can the rest be that of an unknown attempt.
-    for ours in unknown:
-        struck = _strike(taken, ours)
-        totals["uncertain_not_taken" if struck is None else "uncertain_taken"] += 1
-        totals["wrong_references"] += _wrongly_tied(struck, ours)
+    # Only when every answer we know has found its own can the rest be one whose id we could not read (F28), then an unknown one.
+    for ours in (*nameless, *unknown):
+        theirs.strike(ours)
     return Comparison(
         submits=totals["submit"],
         receipts=totals["receipt"],
         replies=totals["mo"],
         missing_there=totals["missing_there"],
-        missing_here=totals["missing_here"] + sum(map(len, taken.values())),
+        missing_here=totals["missing_here"] + sum(map(len, theirs.taken.values())),
         unsigned=totals["unsigned"],
         unacknowledged=totals["unacknowledged"],
         wrong_references=totals["wrong_references"],
         uncertain_taken=totals["uncertain_taken"],
         uncertain_not_taken=totals["uncertain_not_taken"],
         receipts_not_kept=totals["receipts_not_kept"]
-        + _not_stored(connection, card, theirs.receipts, {ours.key[0] for ours in unknown}),
+        + _not_stored(connection, card, theirs.receipts, {ours.key[0] for ours in (*nameless, *unknown)}),
         refusals_not_kept=_not_in_force(connection, vault, list(theirs.refusing)),
         sent_after_refusal=totals["late"],
         replies_not_kept=max(0, totals["replies_acked"] - _replies_kept(connection, card)),
@@ -196,16 +216,14 @@ def _strike(taken: dict[tuple[int, str], list[_Answer]], ours: _Ours) -> _Answer
     answers = taken.get(ours.key, [])
     if ours.status is None:
         fitting = sorted(answers, key=lambda answer: answer.smsc_id != ours.smsc_id)
+    elif ours.nameless:
+        fitting = [answer for answer in answers if answer.status == 0]
     else:
         fitting = [answer for answer in answers if (answer.status, answer.smsc_id) == (ours.status, ours.smsc_id)]
     if not fitting:
         return None
     answers.remove(fitting[0])
     return fitting[0]
-
-
-def _wrongly_tied(struck: _Answer | None, ours: _Ours) -> bool:
-    return struck is not None and struck.reference not in {None, ours.reference}
 
 
 def _agrees(state: int, found: list[tuple[str, bool]]) -> bool:
@@ -217,15 +235,15 @@ def _agrees(state: int, found: list[tuple[str, bool]]) -> bool:
 
 
 def _not_stored(
-    connection: Connection, card: CarrierCard, left: Mapping[tuple[int, str], list[tuple[str, bool]]], uncertain: Collection[int]
+    connection: Connection, card: CarrierCard, left: Mapping[tuple[int, str], list[tuple[str, bool]]], nameless: Collection[int]
 ) -> int:
     """Count acknowledged final receipts that found no submission, though they should have, or are not in the inbox either.
 
-    Only the receipt of a part whose answer we never got, so that we do not know its id, may be left.
+    Only the receipt of a part whose answer we never got, or could not read the id of, may be left.
     """
     acknowledged = [key for key, found in left.items() if any(acked and stat in STAT for stat, acked in found)]
-    missing = sum(number not in uncertain for number, _ in acknowledged)
-    ids = sorted({smsc_id for number, smsc_id in acknowledged if number in uncertain})
+    missing = sum(number not in nameless for number, _ in acknowledged)
+    ids = sorted({smsc_id for number, smsc_id in acknowledged if number in nameless})
     for start in range(0, len(ids), 500):
         some = ids[start : start + 500]
         query = select(receipt.c.smsc_id).where(receipt.c.carrier == card.code, receipt.c.smsc_id.in_(some)).distinct()

@@ -41,6 +41,8 @@ _MEANING: Final = {
 """What is stored of a receipt's state: its name, and the state of the part that it proves for good."""
 UNPARSED: Final = "UNPARSED"
 """The `stat` of a receipt that could not be read."""
+ACK_LATE_S: Final = 1.0
+"""A carrier that waits longer for its acknowledgements sends everything again, or nothing more (F16)."""
 
 log = structlog.get_logger("settle")
 
@@ -80,10 +82,14 @@ class Inbox:
         self._now = now
         self._ids = ids or IdWatch(card)
         self._waiting: list[Inbound] = []
+        self._waiting_since_s = 0.0
         self._storing = False
+        self._late = False
 
     def on_inbound(self, inbounds: list[Inbound]) -> None:
         """Take a batch from the link."""
+        if not self._waiting:
+            self._waiting_since_s = asyncio.get_running_loop().time()
         self._waiting += inbounds
         self._store()
 
@@ -92,6 +98,7 @@ class Inbox:
             return
         batch, self._waiting = self._waiting, []
         read = self._read(batch)
+        late = asyncio.get_running_loop().call_at(self._waiting_since_s + ACK_LATE_S, self._note_late, len(batch))
         # A refusal counts at once; its withdrawal only when it is durable.
         self._refused.update(item.token for item in read.refusals if item.refuses)
 
@@ -102,6 +109,11 @@ class Inbox:
 
         def stored(done: asyncio.Future[None]) -> None:
             self._storing = False
+            late.cancel()
+            if asyncio.get_running_loop().time() < late.when():
+                self._late = False
+            else:
+                self._note_late(len(batch))
             error = done.exception()
             if error:
                 log.error(
@@ -115,6 +127,12 @@ class Inbox:
 
         self._storing = True
         self._writer.submit(settle).add_done_callback(stored)
+
+    def _note_late(self, count: int) -> None:
+        """Say once, until acknowledgements are in time again, that a carrier waits for ours."""
+        if not self._late:
+            self._late = True
+            log.error("ack-late", carrier=self._card.code, count=count + len(self._waiting), seconds=ACK_LATE_S)
 
     def _read(self, batch: Sequence[Inbound]) -> _Read:
         now_ms = to_ms(self._now())

@@ -11,7 +11,8 @@ from sqlalchemy import Connection, select
 from broadcaster.flow.judgement import judgement, readable_order
 from broadcaster.model import CampaignState, CarrierCard, CarrierCode, Person, State
 from broadcaster.rules.approval import Judgement
-from broadcaster.rules.plan import predict
+from broadcaster.rules.plan import finish
+from broadcaster.store import usage
 from broadcaster.store.campaigns import Campaign, Lane, find_campaign, lanes
 from broadcaster.store.control import AccountOrder, Stop, account_orders, standing_stop
 from broadcaster.store.engine import Store, service_running
@@ -131,9 +132,10 @@ def _progress(
     ceilings = (card.tps if card else None, ordered, account.tps if account else None)
     limit = min((tps for tps in ceilings if tps is not None), default=None)
     row = rows.get(lane.carrier)
-    finish = None
+    predicted = None
     if sends and left and order:
-        finish = predict({lane.carrier: left * lane.parts}, {lane.carrier: limit}, order.window, now)[lane.carrier]
+        used = usage.used(connection, lane.carrier, now)
+        predicted = finish(left * lane.parts, limit, order.window, now, card, (used.today_parts, used.month_parts))
     return Progress(
         lane.carrier,
         row.state if row else "down",
@@ -152,7 +154,7 @@ def _progress(
         left,
         row.rate_tps if row and sends else None,
         limit,
-        to_ms(finish) if finish else None,
+        to_ms(predicted) if predicted else None,
         lane.halted,
         paused,
     )

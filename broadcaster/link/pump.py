@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Callable
 from typing import Any, Final
 
 from broadcaster.lang import Said
+from broadcaster.link.tls import why_lost
 from broadcaster.smpp import Body, Event, LinkDead, RemoteProtocolError, Session, SessionState
 
 WRITE_BUFFER_OCTETS: Final = 256 * 1024
@@ -79,7 +81,9 @@ class Pump(asyncio.Protocol):
         reason = self._reason
         if reason is None:
             reason = Said(vi="đầu bên kia ngắt kết nối", en="the peer closed the connection")
-            if isinstance(exc, OSError):
+            if isinstance(exc, ssl.SSLError):
+                reason = why_lost(exc)
+            elif isinstance(exc, OSError):
                 reason = Said(vi=f"mất kết nối: {exc.strerror}", en=f"connection lost: {exc.strerror}")
             elif exc is not None:
                 reason = Said(vi=f"lỗi bên trong: {type(exc).__name__}", en=f"internal error: {type(exc).__name__}")

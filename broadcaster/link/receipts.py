@@ -14,6 +14,7 @@ from broadcaster.link.temperament import ReceiptBy, Temperament, spell_id
 from broadcaster.model import TIMEZONE
 from broadcaster.smpp import DataSm, DeliverSm, ReceiptState, SubmitSm, Tag, format_receipt
 from broadcaster.smpp.fields import Tlvs
+from broadcaster.smpp.requests import MOST_SHORT_MESSAGE
 from broadcaster.text import gsm
 
 _RECEIPT: Final = 0x04
@@ -81,7 +82,12 @@ def _odd_receipt(plain: DeliverSm, fate: Fate, message_id: str, wall_s: int) -> 
     if "dlr_grammar" in odd:
         form = odd["dlr_grammar"]["form"]
         text = _in_form(form, plain.short_message.decode("ascii"), message_id, fate, wall_s)
-        body = body._replace(short_message=text, data_coding=UCS2 if form == "ucs2" else 0, tlvs={})
+        long = len(text) > MOST_SHORT_MESSAGE
+        body = body._replace(
+            short_message=b"" if long else text,
+            data_coding=UCS2 if form == "ucs2" else 0,
+            tlvs={Tag.MESSAGE_PAYLOAD: text} if long else {},
+        )
     if "dlr_as_mo" in odd:
         body = body._replace(esm_class=0)
     if "dlr_data_sm" not in odd:

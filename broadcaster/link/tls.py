@@ -16,11 +16,15 @@ _WRONG_NAME: Final = frozenset({62, 64})
 _VERSION_REASONS: Final = frozenset(
     {"TLSV1_ALERT_PROTOCOL_VERSION", "UNSUPPORTED_PROTOCOL", "WRONG_SSL_VERSION", "NO_PROTOCOLS_AVAILABLE"}
 )
+_HANDSHAKE_FAILED: Final = "SSLV3_ALERT_HANDSHAKE_FAILURE"
+"""In the middle of a connection it is the answer to our refusal of another handshake."""
 _CLEAR_REASONS: Final = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "HTTP_REQUEST"})
 
 
 def client_context(card: CarrierCard) -> ssl.SSLContext | None:
     """Return the context for this card (TLS 1.2 or newer, host name checked, only the card's CA if it has one), None without TLS.
+
+    A server that wants another handshake in the middle is refused.
 
     Raises OSError (of which ssl.SSLError is one) when the CA file cannot be used.
     """
@@ -28,6 +32,7 @@ def client_context(card: CarrierCard) -> ssl.SSLContext | None:
         return None
     context = ssl.create_default_context(cafile=card.tls_ca)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION
     return context
 
 
@@ -45,6 +50,13 @@ def why_refused(error: ssl.SSLError, host: str) -> Said:
     elif error.reason in _CLEAR_REASONS:
         why = Said(vi="máy chủ trả lời không phải bằng TLS", en="what the server answers is not TLS")
     return Said(vi=f"không lập được TLS với {host}: {why.vi}", en=f"no TLS with {host}: {why.en}")
+
+
+def why_lost(error: ssl.SSLError) -> Said:
+    """Say why a TLS connection that was in use ended."""
+    if error.reason == _HANDSHAKE_FAILED:
+        return Said(vi="máy chủ đòi thương lượng lại TLS, bị từ chối", en="the server asked for a TLS renegotiation and was refused")
+    return Said(vi=f"lỗi TLS: {error.reason}", en=f"TLS error: {error.reason}")
 
 
 def _why_not_trusted(error: ssl.SSLCertVerificationError) -> Said:

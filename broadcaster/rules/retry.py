@@ -80,12 +80,14 @@ class CodeWatch:
     """Watch the share of each refusal code among a carrier's first 20 and last 1,000 answers (docs/delivery.md F53, F55).
 
     A wrong sender, number form or quota refuses everybody with one code: it must stop the carrier before it burns the audience.
-    Once raised the alarm stays; resuming the carrier begins a new watch.
+    Once raised the alarm stays; resuming the carrier begins a new watch. `suspect` is a code that stopped the carrier already: until
+    the carrier takes something, its first refusal is one too many.
     """
 
-    def __init__(self, first_percent: int = 50, recent_percent: int = 20) -> None:
+    def __init__(self, first_percent: int = 50, recent_percent: int = 20, suspect: int | None = None) -> None:
         self._first_percent = first_percent
         self._recent_percent = recent_percent
+        self.suspect = suspect
         self._answers = 0
         self._refusals: deque[tuple[int, int]] = deque()
         """(place among all answers, code) of those among the recent."""
@@ -97,10 +99,14 @@ class CodeWatch:
         self._answers += 1
         self._refusals.append((self._answers, code))
         self._counts[code] += 1
+        if code == self.suspect:
+            self._alarm = code
         self._look()
 
     def note_accepted(self, count: int) -> None:
         """Count so many acceptances."""
+        if count:
+            self.suspect = None
         after = self._answers + count
         for point in (FIRST_AT_LEAST, RECENT_AT_LEAST):
             # Elsewhere no share can rise: acceptances only dilute the refusals.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 
 from broadcaster.model import CarrierCard
-from broadcaster.rules.windows import closes_at, is_open
+from broadcaster.rules.windows import closes_at, is_open, next_day, next_open
 
 _DAY = dt.timedelta(days=1)
 
@@ -30,6 +30,16 @@ def closed_until(card: CarrierCard, now: dt.datetime) -> dt.datetime | None:
     while at < last and (ends := _ends(card, at)):
         at = max(ends)
     return at if at > now else None
+
+
+def steady_until(card: CarrierCard, now: dt.datetime) -> dt.datetime | None:
+    """Return until when, at most, rate, closures and quotas stay as they are at `now`; None when they never change."""
+    hours = [window for window, _ in card.hourly_tps] + list(card.closed)
+    edges = [closes_at(window, now) if is_open(window, now) else next_open(window, now) for window in hours]
+    edges += [edge for times in card.maintenance for edge in times]
+    if card.parts_per_day is not None or card.parts_per_month is not None:
+        edges.append(next_day(now))
+    return min((edge for edge in edges if edge is not None and edge > now), default=None)
 
 
 def quota_left(card: CarrierCard, today_parts: int, month_parts: int) -> int | None:

@@ -62,6 +62,16 @@ def next_open(window: DailyWindow, at: dt.datetime) -> dt.datetime:
     return max(opens, at.astimezone(dt.UTC))
 
 
+def local_day(at: dt.datetime) -> dt.date:
+    """Return Vietnam's day."""
+    return _local(at).date()
+
+
+def next_day(at: dt.datetime) -> dt.datetime:
+    """Return when Vietnam's next day begins."""
+    return dt.datetime.combine(local_day(at) + _DAY, dt.time(0), _ZONE).astimezone(dt.UTC)
+
+
 def start_is_void(order: Order, starts_at: dt.datetime, now: dt.datetime) -> bool:
     """Tell whether the campaign has missed the time by which its approval says it must have started."""
     return now > starts_at + dt.timedelta(hours=order.start_within_h)

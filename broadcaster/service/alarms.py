@@ -44,6 +44,8 @@ class Cause(StrEnum):
     STORE = "store-failing"
     IDS = "id-rule"
     """The carrier's card reads message ids in a way that leaves receipts unmatched (F02, F06)."""
+    ACK_LATE = "ack-late"
+    """A carrier waits more than a second for the acknowledgement of its receipts (F16)."""
     NOT_APPROVED = "not-approved"
     SUSPENDED = "suspended"
 
@@ -58,6 +60,13 @@ _EVENTS: Final[Mapping[str, tuple[Cause, Said]]] = {
         Said(
             "Nhà mạng {carrier}: biên nhận không khớp vì cách đọc mã tin trên thẻ ({reason}).",
             "Carrier {carrier}: receipts do not match for how its card reads message ids ({reason}).",
+        ),
+    ),
+    "ack-late": (
+        Cause.ACK_LATE,
+        Said(
+            "Nhà mạng {carrier}: biên nhận về nhanh hơn lưu kịp, trả lời chậm hơn một giây.",
+            "Carrier {carrier}: receipts come faster than they can be stored; they are acknowledged after more than a second.",
         ),
     ),
     "not-approved": (

@@ -175,7 +175,10 @@ class Guard:
     # -- the database
 
     def admit(self, connection: Connection) -> None:
-        """Raise `StoreError`, and an alarm, when this database may have forgotten what was sent (protocol steps T0, I18)."""
+        """Raise `StoreError`, and an alarm, when this database may have forgotten what was sent (protocol steps T0, I18).
+
+        A first start leaves a note before it raises the epoch, so that a crash in between is not taken for a note that was lost.
+        """
         if self._database is None:
             return
         doubt = doubt_about(mark_of(connection, self._database, 0), self._note)
@@ -183,6 +186,8 @@ class Guard:
             said = _DOUBTS[doubt]
             self._alarms.raise_alarm(Cause.RESTORED, "", said)
             raise StoreError(said, _ADOPT)
+        if self._note is None:
+            self.write_note(connection, ahead=False)
 
     def write_note(self, connection: Connection, *, ahead: bool = True) -> None:
         """Write the note from what is durable now; without `ahead` when nothing is sent any more. Raises `StoreError`."""

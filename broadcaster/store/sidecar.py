@@ -82,6 +82,7 @@ def write_mark(database: Path, mark: Mark) -> None:
     """Replace the note beside the database as a whole, readable by its owner only. Raises `StoreError`."""
     path = _path(database)
     fresh = path.with_name(path.name + ".new")
+    first = not path.exists()
     values = mark._asdict() | {"lanes": {str(key): value for key, value in mark.lanes.items()}, "campaigns": sorted(mark.campaigns)}
     try:
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE)
@@ -90,8 +91,19 @@ def write_mark(database: Path, mark: Mark) -> None:
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(path)
+        if first:
+            _make_durable(path.parent)
     except OSError as error:
         raise unusable(path, error.strerror or type(error).__name__) from error
+
+
+def _make_durable(folder: Path) -> None:
+    """Make the names in a folder outlast a power cut; a database that raised its epoch without a note would never start again."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def read_mark(database: Path) -> Mark | None:

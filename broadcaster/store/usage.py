@@ -9,16 +9,14 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple, Self
-from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, func, select, text
 
-from broadcaster.model import TIMEZONE, State
+from broadcaster.model import State
+from broadcaster.rules.windows import local_day
 from broadcaster.store.engine import execute_many
 from broadcaster.store.schema import usage
 from broadcaster.store.times import from_ms
-
-_ZONE = ZoneInfo(TIMEZONE)
 
 
 class Usage(NamedTuple):
@@ -44,7 +42,7 @@ UNUSED = Usage("", 0, 0)
 
 def day_of(at: dt.datetime) -> str:
     """Return the day, in Vietnam, of an aware datetime."""
-    return at.astimezone(_ZONE).date().isoformat()
+    return local_day(at).isoformat()
 
 
 def add(connection: Connection, carrier: str, sent_ns: Iterable[int]) -> None:

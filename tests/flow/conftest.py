@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import shutil
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -71,26 +70,32 @@ def take_in(
 
 
 @pytest.fixture(scope="session")
+def kept() -> dict[str, str]:
+    """The database of `loaded` by engine, once a test has needed it."""
+    return {}
+
+
+@pytest.fixture
 def loaded(
-    migrated: Path,
+    kept: dict[str, str],
+    engine_name: str,
+    make_store: Callable[..., Store],
+    keep: Callable[[Store], str],
     vault: Vault,
     auditor: Auditor,
     audit_key: bytes,
     areas: list[Area],
     now: dt.datetime,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Path:
+    tmp_path: Path,
+) -> str:
     """A rehearsal installation's database with 16 subscribers of MobiFone and 24 of Viettel, to be copied."""
-    folder = tmp_path_factory.mktemp("loaded")
-    path = folder / "loaded.db"
-    shutil.copyfile(migrated, path)
-    path.chmod(0o600)
-    store = Store(f"sqlite:///{path}")
-    with store.write() as connection:
-        names = {"vault_fingerprint": vault.fingerprint, "audit_fingerprint": fingerprint(audit_key)}
-        values = {"id": 1, "environment": "rehearsal", "created_ms": 0, "epoch": 1} | names
-        connection.execute(insert(installation).values(values))
-    take_in(store, vault, auditor, areas, folder, now, "mobifone", 16)
-    take_in(store, vault, auditor, areas, folder, now, "viettel", 24)
-    store.close()
-    return path
+    if engine_name not in kept:
+        store = make_store("loaded")
+        with store.write() as connection:
+            names = {"vault_fingerprint": vault.fingerprint, "audit_fingerprint": fingerprint(audit_key)}
+            values = {"id": 1, "environment": "rehearsal", "created_ms": 0, "epoch": 1} | names
+            connection.execute(insert(installation).values(values))
+        take_in(store, vault, auditor, areas, tmp_path, now, "mobifone", 16)
+        take_in(store, vault, auditor, areas, tmp_path, now, "viettel", 24)
+        kept[engine_name] = keep(store)
+    return kept[engine_name]

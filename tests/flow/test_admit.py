@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -125,12 +124,9 @@ class Desk:
 
 
 @pytest.fixture
-def installed_store(loaded: Path, make_store: Callable[..., Store], tmp_path: Path) -> Store:
+def installed_store(loaded: str, make_store: Callable[..., Store]) -> Store:
     """Forty subscribers, thirty of them in the order's communes."""
-    path = tmp_path / "broadcaster.db"
-    shutil.copyfile(loaded, path)
-    path.chmod(0o600)
-    return make_store()
+    return make_store(like=loaded)
 
 
 @pytest.fixture
@@ -159,6 +155,12 @@ def test_a_draft_says_what_will_happen(desk: Desk, order: Order, now: dt.datetim
     assert made.fits
     assert all(at > now for at in made.finish.values())
     assert desk.draft(order).content == made.content
+
+
+def test_a_draft_keeps_to_the_carrier_s_closed_hours(desk: Desk, order: Order, now: dt.datetime) -> None:
+    viettel = CarrierCode("viettel")
+    desk.cards = {**desk.cards, viettel: replace(desk.cards[viettel], maintenance=((now, now + dt.timedelta(hours=1)),))}
+    assert desk.draft(order).finish[viettel] > now + dt.timedelta(hours=1)
 
 
 def test_a_draft_keeps_to_the_slower_rate(desk: Desk, change: Callable[..., Order], now: dt.datetime) -> None:

@@ -2,9 +2,8 @@
 
 import datetime as dt
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, insert, text
@@ -34,7 +33,6 @@ from broadcaster.store.messages import Outcome
 from broadcaster.store.receipts import Received
 from broadcaster.store.schema import EXCLUDED_FROM, LANE_SHIFT, installation, message, tally
 from broadcaster.store.times import to_ms
-from broadcaster.store.upgrade import upgrade
 
 START = dt.datetime(2026, 3, 12, 1, 0, tzinfo=dt.UTC)
 START_MS = to_ms(START)
@@ -98,14 +96,12 @@ CONTENT = {
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    made = Store(f"sqlite:///{tmp_path / 'broadcaster.db'}")
-    upgrade(made)
+def store(make_store: Callable[..., Store]) -> Store:
+    made = make_store()
     names = {"vault_fingerprint": "", "audit_fingerprint": ""}
     with made.write() as connection:
         connection.execute(insert(installation).values(id=1, environment="rehearsal", created_ms=0, epoch=1, **names))
-    yield made
-    made.close()
+    return made
 
 
 def token(number: int) -> bytes:

@@ -113,7 +113,7 @@ def test_the_power_fails_again_and_again(make_rig, library, tmp_path):
     seed = random.SystemRandom().randrange(10**6)
     print("seed", seed)
     chance = random.Random(seed)
-    rig = make_rig({"viettel": QUIET, "mobifone": CROSS}, 60 * CUTS + 60, tps=400, window=WINDOW)
+    rig = make_rig({"viettel": QUIET, "mobifone": CROSS}, 180 * CUTS + 60, tps=400, window=WINDOW)
     database = rig.open().store.path
     unsafe = 0
     for number in range(CUTS):

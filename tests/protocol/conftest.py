@@ -31,7 +31,8 @@ from broadcaster.link.script import SpanMs
 from broadcaster.link.simulator import SimulatorTotals, serve
 from broadcaster.link.temperament import Temperament
 from broadcaster.model import CarrierCard, CarrierCode, Endpoint, Environment, IdRule, Secret, State
-from broadcaster.rules.wire import pieces
+from broadcaster.rules.wire import pieces, receipt_part
+from broadcaster.service.line import Line
 from broadcaster.smpp import BindKind, BindResp, SubmitTemplate, Timers, encode
 from broadcaster.store import campaigns, receipts
 from broadcaster.store.audit import Auditor
@@ -43,6 +44,8 @@ from broadcaster.store.vault import Vault
 from broadcaster.store.writer import Writer
 
 PATIENCE_S = 12.0
+LIFE_S = 60.0
+"""So long a simulated carrier may be needed."""
 QUICK = Backoff(first_s=0.01, longest_s=0.05, spacing_s=0.01, already_bound_s=(0.01, 0.02, 0.03))
 TEMPLATE = SubmitTemplate.build(source="CANHBAO", source_ton=5, source_npi=0, short_message=b"CANH BAO lua dao")
 CALM = Temperament(receipt_delay_ms=SpanMs(0, 10), reply_delay_ms=SpanMs(0, 10))
@@ -97,7 +100,7 @@ async def carrier(card: CarrierCard, temperament: Temperament, ledger: Path, por
     stop = asyncio.Event()
     listening: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     serving = asyncio.create_task(serve(card, temperament, ledger, port=port, ready=listening.set_result, stop=stop))
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(LIFE_S):
         await asyncio.wait({serving, listening}, return_when=asyncio.FIRST_COMPLETED)
         if serving.done():
             serving.result()
@@ -274,6 +277,7 @@ class OpenGate(Gate):
             overrides_refusals=False,
             messages=leased,
             numbers=self._vault.reveal([each.token for each in leased]),
+            receipt_part=item.receipt_part,
         )
 
 
@@ -304,6 +308,8 @@ class Desk:
         self.states: list[tuple[LinkState, str]] = []
         self.reasons: list[str] = []
         self.auditor = auditor
+        self.patience_s = PATIENCE_S
+        self.backoff = QUICK
         self._gate = OpenGate(dict, auditor, vault, Environment.REHEARSAL, 1)
         self._changed = asyncio.Event()
         with store.write() as connection:
@@ -331,7 +337,7 @@ class Desk:
                 roster_ids=[],
             )
             parts = len(pieces(body, card))
-            campaigns.insert_lane(connection, campaign_id, card.code, body, parts)
+            campaigns.insert_lane(connection, campaign_id, card.code, body, parts, receipt_part=receipt_part(card, parts))
             item = campaigns.lanes(connection, campaign_id)[0]
             base = item.id << LANE_SHIFT
             tokens = self.vault.tokens(people)
@@ -349,7 +355,7 @@ class Desk:
         """Serve the cards (one job each); all but the first of several binds of a card only take receipts."""
         self._changed = asyncio.Event()
         self.senders, self.inboxes, self.clients = [], [], []
-        self.writer = NotingWriter(self.store, self._changed)
+        self.writer = self.make_writer(self._changed)
         running = []
         for at, card in enumerate(cards):
             sender, clients = self._line(card, binds)
@@ -366,6 +372,9 @@ class Desk:
             for sender in self.senders:
                 await sender.stop()
             await self.writer.close()
+
+    def make_writer(self, changed: asyncio.Event) -> Writer:
+        return NotingWriter(self.store, changed)
 
     def _line(self, card: CarrierCard, binds: int) -> tuple[FlowSender, list[Client]]:
         clients: list[Client] = []
@@ -391,20 +400,30 @@ class Desk:
                 on_answer=lambda answers: sender.on_answer(answers),  # noqa: PLW0108 - made below
                 on_unanswered=on_unanswered,
                 on_inbound=lambda inbounds: inbox.on_inbound(inbounds),  # noqa: PLW0108
+                on_late=lambda answers: sender.on_late(answers),  # noqa: PLW0108
                 on_state=on_state,
-                backoff=QUICK,
+                backoff=self.backoff,
+                clock=self.monotonic,
             )
             for _ in range(binds)
         ]
         sender = FlowSender(Account(card, writer=self.writer, gate=self._gate, refused=self.refused, clock=self), clients[0])
-        inbox = Inbox(card, writer=self.writer, vault=self.vault, plan=read_plan(), refused=self.refused, acknowledge=acknowledge)
+        inbox = Inbox(
+            card,
+            writer=self.writer,
+            vault=self.vault,
+            plan=read_plan(),
+            refused=self.refused,
+            acknowledge=acknowledge,
+            now=self.now,
+        )
         self.senders.append(sender)
         self.inboxes.append(inbox)
         self.clients += clients
         return sender, clients
 
     async def until(self, condition: Callable[[], Any]) -> None:
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(self.patience_s):
             while not condition():
                 self._changed.clear()
                 await self._changed.wait()
@@ -460,6 +479,24 @@ class Desk:
             return found
 
 
+@contextlib.asynccontextmanager
+async def service_line(desk: Desk, card: CarrierCard) -> AsyncIterator[Line]:
+    """Run a carrier's whole line as the service does, with the desk's database and gate."""
+    desk._changed = asyncio.Event()
+    desk.writer = desk.make_writer(desk._changed)
+    account = Account(card, writer=desk.writer, gate=desk._gate, refused=desk.refused, clock=desk)
+    line = Line(account, desk.vault)
+    running = line.start()
+    try:
+        yield line
+    finally:
+        await line.finish(1.0)
+        await line.unbind()
+        await asyncio.gather(*running)
+        await line.settle()
+        await desk.writer.close()
+
+
 @pytest.fixture
 def desk(store: Store, vault: Vault, auditor: Auditor, monkeypatch: pytest.MonkeyPatch) -> Desk:
     """A desk whose waits are short."""
@@ -480,6 +517,7 @@ def rig(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return SimpleNamespace(
         carrier=carrier,
         sender=sender,
+        line=service_line,
         numbers=numbers,
         subscribers=subscribers,
         calm=CALM,

@@ -153,6 +153,19 @@ def test_f53_a_code_that_refuses_everybody_stops_the_carrier(desk, card, rig, tm
     assert desk.count(State.READY) + desk.count(State.RETRY) >= 360
 
 
+@pytest.mark.parametrize(("one_in", "halts"), [(25, False), (16, True)])
+def test_f53_more_than_a_twentieth_of_a_thousand_stops_the_carrier(desk, card, rig, tmp_path, one_in, halts):
+    """4 % bad numbers are borne through 1,200 messages; 6.25 % stop the carrier at the fifty-first."""
+    people = rig.subscribers(1200)
+    desk.patience_s = 50.0
+    mood = rig.mood(rig.fault("vendor_status", status=0x0B, at=[*range(one_in, 5000, one_in)]))
+    until = lambda desk: desk.halted() or desk.count(State.DELIVERED) + desk.count(State.REFUSED) == 1200  # noqa: E731
+    asyncio.run(sending(desk, rig, card, mood, tmp_path / "so.jsonl", people, until))
+    assert bool(desk.halted()) is halts
+    assert desk.count(State.REFUSED) <= (51 + card.window // one_in + 1 if halts else 1200 // one_in)
+    assert len(rig.rows(tmp_path / "so.jsonl", "submit")) <= (51 * one_in + card.window if halts else 1200)
+
+
 @pytest.mark.parametrize("status", [0x61, 0x62, 0xC0, 0xC1, 0xC2, 0xC3, 0xC4])
 def test_f54_a_fault_of_our_card_stops_the_carrier_and_burns_no_row(desk, card, rig, tmp_path, status):
     people = rig.subscribers(200)
@@ -197,6 +210,30 @@ def test_f55_an_out_of_quota_code_nobody_knows_stops_the_carrier(desk, card, rig
     carrier = asyncio.run(sending(desk, rig, card, mood, tmp_path / "so.jsonl", people, lambda desk: desk.halted()))
     assert "0x499" in desk.halted()
     assert 500 < len(rig.rows(carrier.ledger, "submit")) < 800
+
+
+@pytest.mark.parametrize("status", [0x0B, 0x11, 0x45, 0x0417, 0xFFFF])
+@pytest.mark.parametrize(("first_percent", "halts"), [(30, True), (100, False)])
+def test_f55_any_code_above_the_cards_share_of_the_first_twenty_stops_it(desk, card, rig, tmp_path, status, first_percent, halts):
+    """Two of every five are refused, with a code that is known or not: the share is the card's to say."""
+    people = rig.subscribers(40)
+    card = dataclasses.replace(card, window=1, refused_first_percent=first_percent, refused_recent_percent=100)
+    mood = rig.mood(rig.fault("vendor_status", status=status, at=[at for at in range(1, 200) if at % 5 in {2, 4}]))
+    until = lambda desk: desk.halted() or desk.count(State.READY) == 0  # noqa: E731
+    asyncio.run(sending(desk, rig, card, mood, tmp_path / "so.jsonl", people, until))
+    assert bool(desk.halted()) is halts
+    if halts:
+        assert 10 <= len(rig.rows(tmp_path / "so.jsonl", "submit")) <= 21
+        assert desk.count(State.READY) >= 19
+
+
+def test_f55_refusals_are_told_by_their_codes(desk, card, rig, tmp_path):
+    people = rig.subscribers(60)
+    card = dataclasses.replace(card, retry_after_s=(), window=5)
+    mood = rig.mood(rig.fault("vendor_status", status=0x0417, at=[30, 40]), rig.fault("vendor_status", status=0x0500, at=[50]))
+    until = lambda desk: desk.count(State.DELIVERED) + desk.count(State.REFUSED) == 60  # noqa: E731
+    asyncio.run(sending(desk, rig, card, mood, tmp_path / "so.jsonl", people, until))
+    assert statuses(desk) == {0: 57, 0x0417: 2, 0x0500: 1}
 
 
 def test_f56_a_session_that_is_not_bound_is_bound_anew(desk, card, rig, tmp_path, monkeypatch):

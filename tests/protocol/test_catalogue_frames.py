@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import resource
 import struct
 import tracemalloc
+from pathlib import Path
 
 import pytest
 
@@ -125,6 +127,11 @@ BAD_LENGTHS = [*range(16), 65_537, 70_000, 1 << 20, 1 << 24, 1 << 28, 1 << 30, 0
                0x4745_5420, 0x1603_0100, 0x5353_482D, 0x3030_3030]  # fmt: skip
 
 
+def resident_octets():
+    """What the process holds in memory now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
 def test_f22_a_length_that_cannot_be_ends_the_link_and_costs_no_memory(card, rig):
     """Among them "HTTP", "GET ", a TLS hello and "SSH-": wrong ports."""
     assert len(BAD_LENGTHS) == 30
@@ -144,19 +151,21 @@ def test_f22_a_length_that_cannot_be_ends_the_link_and_costs_no_memory(card, rig
         narrow = dataclasses.replace(card, window=5)
         async with rig.peer(behave, narrow) as reachable, rig.sender(reachable) as sender:
             sender.queue = rig.numbers(200)
+            resident = resident_octets()
             tracemalloc.start()
             await sender.until(lambda: sender.count(LinkState.LOST) >= 30)
             _, peak = tracemalloc.get_traced_memory()
             tracemalloc.stop()
-            return sender, peak
+            return sender, peak, resident_octets() - resident
 
-    sender, peak = asyncio.run(scenario())
+    sender, peak, growth = asyncio.run(scenario())
     assert all("command_length" in reason for reason in lost(sender)[:30])
     assert set(nacked[:30]) == {(Command.GENERIC_NACK, 0x02, 0)}
     assert len(sender.unanswered) >= 30
     assert not sender.answers
     # The window's own messages are all that may be held; a length from the wire would be megabytes.
     assert peak < 1 << 20
+    assert growth < 1 << 20
 
 
 VENDOR = struct.pack(">HH", 0x1400, 3) + b"abc"

@@ -6,15 +6,21 @@ import asyncio
 import contextlib
 import dataclasses
 import itertools
+import shutil
+import socket
 import ssl
 
 import pytest
 
+from broadcaster.flow.evidence import EVIDENCE_AFTER_MS, weigh
 from broadcaster.link.backoff import Backoff, Ending, Pace
 from broadcaster.link.certificates import Authority, context_of
 from broadcaster.link.client import LinkState
-from broadcaster.model import Endpoint
+from broadcaster.link.script import SpanMs
+from broadcaster.model import Endpoint, State
 from broadcaster.smpp import (
+    BindKind,
+    BindResp,
     Command,
     DeliverSm,
     EnquireLink,
@@ -25,6 +31,7 @@ from broadcaster.smpp import (
     UnbindResp,
     encode,
 )
+from broadcaster.store.times import to_ms
 
 RECEIPT = encode(DeliverSm("84905000000", "CANHBAO", b"id:1 stat:DELIVRD", 1, 1, esm_class=0x04), 9)
 
@@ -319,6 +326,39 @@ def test_f37_a_restart_leaves_uncertain_what_was_not_answered(card, rig, tmp_pat
     assert forgotten or not forget
 
 
+@pytest.mark.parametrize("forget", [0, 1000])
+def test_f37_receipts_say_what_became_of_the_uncertain(desk, card, rig, tmp_path, forget):
+    """What the carrier had taken is known by its receipts, under ids we were never told; what it had forgotten stays uncertain."""
+    people = rig.subscribers(200)
+    job = desk.enlist(card, people)
+    mood = rig.mood(
+        rig.fault("restart", at=75, forget=forget, down_s=0.02),
+        rig.fault("delay_resp", ms=[5, 10]),
+        receipt_delay_ms=SpanMs(50, 100),
+    )
+
+    def taken():
+        return {int(row.dst) for row in rig.rows(tmp_path / "so.jsonl", "submit")}
+
+    async def scenario():
+        async with rig.carrier(card, mood, tmp_path / "so.jsonl") as carrier, desk.working(carrier.card, jobs=[job]):
+            await desk.until(lambda: desk.count(State.READY) + desk.count(State.ACCEPTED) == 0)
+            await desk.until(lambda: len(desk.receipts()) == len(taken()))
+            missing = desk.count(State.UNCERTAIN)
+            with desk.store.write() as connection:
+                known = weigh(connection, card, to_ms(desk.now()) + EVIDENCE_AFTER_MS)
+            return missing, known
+
+    missing, known = asyncio.run(scenario())
+    numbers = dict(zip([row.message_id for row in desk.submissions()], people, strict=True))
+    states = {numbers[row.message_id]: (State(row.state), row.resolved) for row in desk.submissions()}
+    assert 0 < missing <= card.window
+    assert {number for number, (state, _) in states.items() if state is State.DELIVERED} == taken()
+    assert {number for number, (state, _) in states.items() if state is State.UNCERTAIN} == set(people) - taken()
+    assert list(states.values()).count((State.DELIVERED, "receipt")) == known == missing - len(set(people) - taken())
+    assert known if not forget else missing > known
+
+
 # F38
 
 
@@ -414,6 +454,31 @@ def test_f39_an_answer_after_its_time_is_told_once(card, rig, tmp_path):
     assert {number: message_id for number, _, message_id in late} == {number: ids[number] for number in sender.unanswered}
     assert sender.unanswered.keys() == {rig.numbers(20)[2], rig.numbers(20)[8]}
     assert lost(sender) == []
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_f39_a_late_answer_settles_the_uncertain(desk, card, rig, tmp_path, refused):
+    """Taken or refused, it is known after all, and nobody is sent the text again."""
+    people = rig.subscribers(20)
+    quick = dataclasses.replace(card, response_timeout_s=0.1)
+    job = desk.enlist(quick, people)
+    answer = [rig.fault("vendor_status", status=0x08, at=[3, 9])] if refused else []
+    mood = rig.mood(rig.fault("delay_resp", at=[3, 9], ms=[600, 600]), *answer)
+    seen = []
+
+    async def scenario():
+        async with rig.carrier(quick, mood, tmp_path / "so.jsonl") as carrier, desk.working(carrier.card, jobs=[job]):
+            await desk.until(lambda: desk.count(State.UNCERTAIN) == 2)
+            seen.append([row.resolved for row in desk.submissions() if row.state == State.UNCERTAIN])
+            await desk.until(lambda: desk.count(State.DELIVERED) + desk.count(State.REFUSED) == 20)
+
+    asyncio.run(scenario())
+    assert seen == [[None, None]]
+    assert desk.messages() == ({State.DELIVERED: 18, State.REFUSED: 2} if refused else {State.DELIVERED: 20})
+    resolved = [row for row in desk.submissions() if row.resolved == "late answer"]
+    ids = {row.dst: row.id for row in rig.rows(tmp_path / "so.jsonl", "submit")}
+    assert [row.smsc_id for row in resolved] == [ids[str(people[at])] for at in (2, 8)]
+    assert len(rig.rows(tmp_path / "so.jsonl", "submit")) == 20
 
 
 @pytest.mark.parametrize("fault", ["dup_resp", "wrong_seq"])
@@ -588,6 +653,45 @@ def test_f42_a_ca_file_that_cannot_be_used_says_so(card, rig, tmp_path):
         return sender
 
     assert "không dùng được tệp CA" in lost(asyncio.run(scenario()))[0]
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl program as the server")
+def test_f42_a_renegotiation_is_refused_and_named(card, rig, tmp_path):
+    """TLS 1.2 lets a server ask for another handshake in the middle, with another certificate for all we would notice."""
+    authority = Authority()
+    (tmp_path / "ca.pem").write_bytes(authority.pem)
+    (tmp_path / "server.pem").write_bytes(authority.server())
+    (tmp_path / "server.pem").chmod(0o600)
+
+    async def scenario():
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        server = await asyncio.create_subprocess_exec(
+            *("openssl", "s_server", "-tls1_2", "-accept", str(port), "-cert", "server.pem", "-key", "server.pem"),
+            cwd=tmp_path,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        try:
+            async with asyncio.timeout(rig.patience_s):
+                while not (await server.stdout.readline()).startswith(b"ACCEPT"):
+                    pass
+                trusted = trusting(card, tmp_path / "ca.pem", endpoint=Endpoint("localhost", port))
+                async with rig.sender(trusted) as sender:
+                    while b"dien-tap" not in await server.stdout.read(4096):
+                        pass
+                    server.stdin.write(encode(BindResp(BindKind.TRANSCEIVER, "peer"), 1))
+                    await sender.until(lambda: sender.count(LinkState.BOUND))
+                    # The program's own command for a new handshake, at the beginning of a line.
+                    server.stdin.write(b"R\n")
+                    await sender.until(lambda: sender.count(LinkState.LOST))
+        finally:
+            server.kill()
+            await server.wait()
+        return sender
+
+    assert "thương lượng lại" in lost(asyncio.run(scenario()))[0]
 
 
 def test_f42_nothing_older_than_tls_12_is_offered(card, tmp_path):

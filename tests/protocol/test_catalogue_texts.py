@@ -7,11 +7,14 @@ import dataclasses
 import hashlib
 import itertools
 import unicodedata
+from pathlib import Path
 
 import pytest
 
+from broadcaster.files.carriers import read_card
+from broadcaster.link.part import read_part
 from broadcaster.model import State
-from broadcaster.rules.wire import cut, pieces, submit_templates
+from broadcaster.rules.wire import cut, part_reference, pieces, submit_templates
 from broadcaster.smpp import SubmitSm, decode
 
 LONG = "Canh bao: " + "lua dao qua dien thoai, khong chuyen tien. " * 8
@@ -54,6 +57,29 @@ def test_f60_two_campaigns_to_one_phone_have_two_references(desk, card, rig, tmp
     references = [{(row.dst, row.ref) for row in rows} for rows in (first, second)]
     assert [len(found) for found in references] == [5, 5]
     assert not references[0] & references[1]
+
+
+@pytest.mark.parametrize(("long_text", "campaigns"), [("udh8", 64), ("udh16", 300), ("sar", 300)])
+def test_f60_a_phones_next_campaigns_all_have_other_references(desk, card, rig, long_text, campaigns):
+    """What leaves for one subscriber in so many campaigns in a row; every part of each bears one number."""
+    card = dataclasses.replace(card, long_text=long_text)
+    token = desk.vault.token(rig.subscribers(1)[0])
+    seen = []
+    for campaign in range(1, campaigns + 1):
+        reference = part_reference(token, campaign, card)
+        templates = submit_templates(LONG, card, sender="CANHBAO", campaign=campaign, valid_minutes=60)
+        parts = [read_part(decode(4, template.splice(1, b"84905000000", None, reference)[16:])) for template in templates]
+        assert [(part.part, part.parts) for part in parts] == [(1, 3), (2, 3), (3, 3)]
+        assert len({part.ref for part in parts}) == 1
+        seen.append(parts[0].ref)
+    assert len(set(seen)) == campaigns
+
+
+def test_f60_subscribers_of_one_campaign_have_references_of_their_own(desk, card, rig, tmp_path):
+    """In one campaign the numbers on the wire are those of the subscribers, not the campaign's."""
+    rows = asyncio.run(sent(desk, rig, card, rig.calm, tmp_path / "so.jsonl", rig.subscribers(60), LONG))
+    assert len({(row.dst, row.ref) for row in rows}) == 60
+    assert len({row.ref for row in rows}) > 40
 
 
 TRICKY = {
@@ -106,6 +132,52 @@ def test_f62_each_card_has_its_own_form_of_a_text(card, long_text, body):
     assert first.short_message.startswith(beginning)
     assert (first.source_ton, first.source_npi, first.dest_ton, first.dest_npi) == (5, 1, 2, 8)
     assert (first.registered_delivery, first.validity_period) == (1, "000000010000000R")
+
+
+FIELDS = "000500534b48434e2d514e47000101383439363130303030303000"
+"""No service type; SKHCN-QNG as a name (TON 5, NPI 0); 84961000000 as an international number (1, 1)."""
+VALID_90_MIN = "3030303030303031333030303030305200"
+GOLDEN_PDUS = {
+    "Canh bao {lua dao} @_": [
+        "0000005c000000040000000000000001" + FIELDS + "000000" + "00" + VALID_90_MIN + "01000000"
+        "1743616e682062616f201b286c75612064616f1b29200011"
+    ],
+    "Cảnh báo lừa đảo": [
+        "00000065000000040000000000000001" + FIELDS + "000000" + "00" + VALID_90_MIN + "01000800"
+        "2000431ea3006e00680020006200e1006f0020006c1eeb0061002001111ea3006f"
+    ],
+    "a" * 163: [
+        "000000e4000000040000000000000001" + FIELDS + "400000" + "00" + VALID_90_MIN + "010000009f0500032a0201" + "61" * 153,
+        "00000055000000040000000000000002" + FIELDS + "400000" + "00" + VALID_90_MIN + "01000000100500032a0202" + "61" * 10,
+    ],
+    "ả" * 71: [
+        "000000d1000000040000000000000001" + FIELDS + "400000" + "00" + VALID_90_MIN + "010008008c0500032a0201" + "1ea3" * 67,
+        "00000053000000040000000000000002" + FIELDS + "400000" + "00" + VALID_90_MIN + "010008000e0500032a0202" + "1ea3" * 4,
+    ],
+}
+"""Every octet that our carriers' cards make of these texts; put together by hand from SMPP 3.4, 4.4.1 and TS 23.040, 9.2.3.24."""
+CARDS = Path(__file__).parents[2] / "carriers"
+SHIPPED = sorted(path.relative_to(CARDS).as_posix() for folder in (CARDS, CARDS / "rehearsal") for path in folder.glob("*.toml"))
+
+
+@pytest.mark.parametrize("text", GOLDEN_PDUS, ids=["plain", "accented", "long plain", "long accented"])
+@pytest.mark.parametrize("name", SHIPPED)
+def test_f62_the_cards_that_are_shipped_write_these_octets(tmp_path, name, text):
+    path = tmp_path / Path(name).name
+    path.write_bytes((CARDS / name).read_bytes())
+    secret = tmp_path / "secrets" / path.stem
+    secret.parent.mkdir(mode=0o700)
+    secret.write_text("mat-khau")
+    secret.chmod(0o600)
+    card = read_card(path, {})
+    made = submit_templates(text, card, sender="SKHCN-QNG", campaign=300, valid_minutes=90)
+    pdus = [template.splice(at, b"84961000000", None, 0x2A if len(made) > 1 else None) for at, template in enumerate(made, 1)]
+    assert [pdu.hex() for pdu in pdus] == GOLDEN_PDUS[text]
+
+
+def test_f62_all_five_carriers_are_among_the_shipped():
+    assert len(SHIPPED) == 10
+    assert len({Path(name).name for name in SHIPPED}) == 5
 
 
 FORMS = {

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 from unittest import mock
@@ -17,8 +18,7 @@ from broadcaster.flow import account, lease, outcomes
 from broadcaster.flow.send import Sender
 from broadcaster.flow.settle import Inbox
 from broadcaster.flow.underway import Message
-from broadcaster.model import State
-from broadcaster.rules.throttle import Limiter
+from broadcaster.model import CarrierCard, State
 from broadcaster.store import messages, receipts
 from broadcaster.store.messages import Leased, Outcome
 
@@ -140,16 +140,8 @@ def _unanswered_sent_again() -> Iterator[None]:
         yield
 
 
-@contextlib.contextmanager
-def _faster() -> Iterator[None]:
-    """Take a third more than the contract allows."""
-    init = Limiter.__init__
-
-    def hurried(self: Limiter, tps: int | None, pace: float = 0.98) -> None:
-        init(self, None if tps is None else max(tps + 2, tps * 4 // 3), pace)
-
-    with mock.patch.object(Limiter, "__init__", hurried):
-        yield
+def _a_third_more(card: CarrierCard, _now: dt.datetime) -> int | None:
+    return None if card.tps is None else card.tps * 4 // 3 + 2
 
 
 @contextlib.contextmanager
@@ -186,7 +178,7 @@ MUTANTS: Final[Mapping[str, Patch]] = {
     "leased without looking at refusals": _leased_without_refusals,
     "no hold after a start": lambda: mock.patch.object(account, "START_HOLD_NS", 0),
     "an unanswered part sent again": _unanswered_sent_again,
-    "faster than the contract": _faster,
+    "faster than the contract": lambda: mock.patch.object(account, "tps_now", _a_third_more),
     "outcomes given up": _outcomes_given_up,
     "receipts acknowledged and lost": _receipts_lost,
     "finished while some still wait": _campaigns_finished_early,

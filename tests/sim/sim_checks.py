@@ -25,8 +25,6 @@ OBEYED_NS: Final = SECOND_NS
 SPOILT: Final[Mapping[str, str]] = {
     "mutate_pdu": "",
     "dlr_grammar": "acknowledged receipts that we show otherwise",
-    "id_format": "",
-    "empty_id": "",
 }
 """Faults after which nobody can agree with the carrier's ledger, and about which of its words."""
 _STATES: Final = text("SELECT state, count(*) FROM message GROUP BY state")

@@ -190,8 +190,6 @@ def _mood(rng: random.Random, seed: int, card: dict[str, Any], end_s: float) -> 
     faults: list[Fault] = []
     for kind in rng.sample(sorted(DRAWS), rng.choice((0, 1, 2, 3, 4, 6))):
         keys = DRAWS[kind](rng)
-        if keys.get("form") == "ucs2" and card["receipt_id"] is not IdForm.HEX:
-            keys["form"] = "swapped"  # a receipt in UCS-2 with an id as long as that is longer than a message may be
         faults.append(fault(kind, **{"until_s": end_s, **keys}))
     return Temperament(
         seed=seed * 10 + rng.randrange(10),

@@ -127,6 +127,15 @@ def test_only_a_second_copy_is_marked(store: Store, lane_of: Callable[..., Lane]
     assert column(store, "SELECT message_id FROM submission WHERE dup_risk") == [first + 1]
 
 
+def test_a_second_copy_that_a_crash_left_unknown_is_marked(store: Store, lane_of: Callable[..., Lane]) -> None:
+    """Nobody knows when it was written, or whether; the carrier may have it twice all the same."""
+    lane = lane_of(1)
+    record(store, outcome(lane.first_id, State.UNCERTAIN))
+    change(store, unknown.release, [lane.first_id], NOW_MS)
+    record(store, outcome(lane.first_id, State.UNCERTAIN, attempt=2, sent_ns=None, reason="crash"))
+    assert column(store, "SELECT attempt FROM submission WHERE dup_risk") == [2]
+
+
 def test_what_is_settled_stays_unknown_for_good(store: Store, lane_of: Callable[..., Lane]) -> None:
     lane = lane_of(2)
     record(store, outcome(lane.first_id, State.UNCERTAIN), outcome(lane.first_id + 1, State.ACCEPTED))

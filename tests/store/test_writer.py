@@ -125,6 +125,23 @@ def test_nothing_is_resolved_before_the_commit(make_store: Callable[..., Store])
     with_writer(store, use)
 
 
+def test_nothing_is_resolved_while_its_commit_is_under_way(make_store: Callable[..., Store]) -> None:
+    store = make_store(service=True)
+    commit = Gate()
+    event.listen(store.engine, "commit", commit)
+
+    async def use(writer: Writer) -> None:
+        futures = [writer.submit(insert(number)) for number in range(2)]
+        await asyncio.to_thread(commit.entered.wait)
+        try:
+            assert not any(future.done() for future in futures)
+        finally:
+            commit.opened.set()
+        await asyncio.gather(*futures)
+
+    with_writer(store, use)
+
+
 def test_a_faulty_piece_fails_alone(make_store: Callable[..., Store]) -> None:
     store = make_store(service=True)
 

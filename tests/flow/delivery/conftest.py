@@ -272,13 +272,14 @@ class Field:
     def tallied(self) -> int:
         return int(self.sql("SELECT sum(messages) FROM tally")[0][0])
 
-    def play(self, scene: Callable[[Stage], Any]) -> None:
-        """Run a scene with a sender that has the campaign's lane, past the hold at the start."""
+    def play(self, scene: Callable[[Stage], Any], *, past_the_hold: bool = True) -> None:
+        """Run a scene with a sender that has the campaign's lane, past the hold at the start unless told otherwise."""
 
         async def run() -> None:
             async with asyncio.timeout(60):
                 stage = Stage(self)
-                self.clock.pass_s(1.1)
+                if past_the_hold:
+                    self.clock.pass_s(1.1)
                 stage.account.assign(self.job())
                 await stage.calm()
                 await scene(stage)

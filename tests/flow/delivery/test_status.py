@@ -8,6 +8,7 @@ import pytest
 
 from broadcaster.flow.status import status
 from broadcaster.model import CampaignState, DailyWindow
+from broadcaster.store import usage
 from broadcaster.store.engine import service_lock
 from broadcaster.store.links import LinkRow, put_links
 from broadcaster.store.times import to_ms
@@ -47,6 +48,7 @@ def test_every_message_is_in_one_place(field):
     assert found.sent + found.suppressed + found.closed + found.left + found.excluded == found.messages
 
 
+@pytest.mark.sqlite_only
 @pytest.mark.usefixtures("_service")
 def test_a_link_that_was_not_heard_of_lately_is_down(field):
     field.warn(3)
@@ -59,6 +61,7 @@ def test_a_link_that_was_not_heard_of_lately_is_down(field):
     assert (found.link, found.reason, found.rate_tps) == ("down", "", None)
 
 
+@pytest.mark.sqlite_only
 def test_without_a_service_nothing_is_told_as_of_now(field):
     field.warn(3)
     put_link(field, "bound")
@@ -72,6 +75,7 @@ def test_without_a_service_nothing_is_told_as_of_now(field):
     assert (dead.carriers[0].link, dead.carriers[0].rate_tps, dead.carriers[0].finish_ms) == ("down", None, None)
 
 
+@pytest.mark.sqlite_only
 @pytest.mark.usefixtures("_service")
 def test_a_paused_campaign_has_neither_rate_nor_end(field):
     field.warn(3)
@@ -81,6 +85,7 @@ def test_a_paused_campaign_has_neither_rate_nor_end(field):
     assert (found.link, found.left, found.rate_tps, found.finish_ms) == ("bound", 3, None, None)
 
 
+@pytest.mark.sqlite_only
 @pytest.mark.usefixtures("_service")
 def test_the_end_is_predicted_from_the_lower_of_both_limits(field):
     field.warn(980, card={"tps": 500}, max_tps={"viettel": 10})
@@ -89,12 +94,26 @@ def test_the_end_is_predicted_from_the_lower_of_both_limits(field):
     assert found.finish_ms == to_ms(field.clock.now()) + 100_000
 
 
+@pytest.mark.sqlite_only
 @pytest.mark.usefixtures("_service")
 def test_the_end_is_predicted_inside_the_window(field):
     field.warn(980, card={"tps": 1}, window=DailyWindow(time(8), time(10, 1)))
     (found,) = look(field).carriers
     assert found.finish_ms is not None
     assert found.finish_ms > to_ms(field.clock.now()) + 22 * 3_600_000
+
+
+@pytest.mark.sqlite_only
+@pytest.mark.usefixtures("_service")
+def test_the_end_is_predicted_with_what_the_quota_has_lost_already(field):
+    field.warn(10, card={"tps": 500, "parts_per_day": 10})
+    today = look(field).carriers[0].finish_ms
+    with field.store.write() as connection:
+        usage.add(connection, "viettel", [to_ms(field.clock.now()) * 1_000_000])
+    tomorrow = look(field).carriers[0].finish_ms
+    assert today is not None
+    assert tomorrow is not None
+    assert tomorrow - today > 3_600_000
 
 
 def test_a_halted_lane_says_why(field):

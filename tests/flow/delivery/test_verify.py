@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from dataclasses import replace
 
 import pytest
@@ -61,27 +60,29 @@ class Carrier:
 
 @pytest.fixture(scope="module")
 def played():
-    """What the first test that needs the campaign made of it: a copy of the database, the ledger's lines, the lane, the card."""
+    """What the first test on each engine made of the campaign: a copy of the database, the ledger's lines, the lane, the card."""
     return {}
 
 
 @pytest.fixture
-def carrier(field, tmp_path, tmp_path_factory, played):
+def carrier(field, tmp_path, make_store, keep, engine_name, played):
     """A finished campaign to ten people: one refused by the carrier, one part uncertain, one person refusing in the middle."""
     carrier = Carrier(tmp_path / "viettel.jsonl")
-    if played:
-        shutil.copyfile(played["database"], field.store.path)
-        field.lane, field.card, lines = played["lane"], played["card"], played["lines"]
-        carrier.shas = played["shas"]
-        carrier.lines = [dict(row) for row in lines]
+    if engine_name in played:
+        before = played[engine_name]
+        field.store = make_store("played", like=before["database"])
+        field.lane, field.card, carrier.shas = before["lane"], before["card"], before["shas"]
+        carrier.lines = [dict(row) for row in before["lines"]]
         return carrier
     play(field, carrier)
-    copy = tmp_path_factory.mktemp("played") / "played.db"
-    with field.store.read() as connection:
-        connection.exec_driver_sql("COMMIT")
-        connection.exec_driver_sql("VACUUM INTO ?", (str(copy),))
-        connection.exec_driver_sql("BEGIN")
-    played.update(database=copy, lane=field.lane, card=field.card, shas=carrier.shas, lines=[dict(row) for row in carrier.lines])
+    lines = [dict(row) for row in carrier.lines]
+    played[engine_name] = {
+        "database": keep(field.store),
+        "lane": field.lane,
+        "card": field.card,
+        "shas": carrier.shas,
+        "lines": lines,
+    }
     return carrier
 
 
@@ -263,6 +264,14 @@ def test_a_changed_record_is_found(field, carrier, what):
     assert all(check.details for check in field.verify() if not check.ok)
 
 
+@pytest.mark.parametrize(("receipt_part", "holds"), [(1, True), (2, False), (0, False)])
+def test_where_one_receipt_speaks_for_all_parts_the_message_stands_where_that_part_stands(field, carrier, receipt_part, holds):
+    """F11."""
+    field.sql("UPDATE lane SET receipt_part = :part", part=receipt_part)
+    field.sql("UPDATE submission SET state = 30 WHERE message_id = :id AND part > 1", **first(field))
+    assert ("I1" not in field.failing()) is holds
+
+
 def test_a_refusal_within_the_grace_is_no_fault(field, carrier):
     field.sql(
         "INSERT INTO opt_out SELECT m.token, min(s.sent_ns) / 1000000 - 1999 FROM submission s JOIN message m ON m.id = s.message_id "
@@ -353,6 +362,58 @@ def test_an_uncertain_part_may_have_been_taken_or_not(field, carrier):
     (ledger,) = (check for check in field.verify(carrier.ledgers()) if check.id == "I5")
     assert ledger.ok
     assert "uncertain 1 (taken by the carrier: 0)" in ledger.said.en
+
+
+def forget_id(field, smsc_id):
+    """Leave our records as they are when the carrier's answer named no id (F28): taken, and the receipt found nobody."""
+    field.sql("UPDATE receipt SET matched = false WHERE smsc_id = :id", id=smsc_id)
+    field.sql("UPDATE submission SET smsc_id = NULL, state = 30 WHERE smsc_id = :id", id=smsc_id)
+
+
+def ledger_says(field, carrier):
+    (ledger,) = (check for check in field.verify(carrier.ledgers()) if check.id == "I5")
+    return " ".join(detail.en for detail in ledger.details)
+
+
+def test_a_part_taken_without_an_id_is_no_difference(field, carrier):
+    forget_id(field, "id1")
+    assert ledger_says(field, carrier) == ""
+
+
+def test_a_part_taken_without_an_id_is_in_the_ledger_and_its_receipt_in_the_inbox(field, carrier):
+    forget_id(field, "id1")
+    field.sql("DELETE FROM receipt WHERE smsc_id = 'id1'")
+    assert ledger_says(field, carrier) == "1 acknowledged receipts that we show otherwise"
+    carrier.lines.remove(carrier.find("submit", id="id1"))
+    assert "1 parts answered here, not in the ledger" in ledger_says(field, carrier)
+
+
+def test_a_part_taken_without_an_id_does_not_stand_for_another_answer(field, carrier):
+    forget_id(field, "id1")
+    carrier.find("submit", id="id1").update(status=GONE, id=None)
+    assert "1 parts answered here, not in the ledger 1 parts in the ledger that we have no record of" in ledger_says(field, carrier)
+
+
+def refusal_before(carrier, row):
+    """Have the person of a submission refuse long before it, and their first part come after the rest of the text."""
+    carrier.lines.remove(row)
+    carrier.reply(row["t"], row["dst"], "TC")
+    row["t"] += 3_000_000_000
+    carrier.lines.append(row)
+
+
+def test_a_first_part_that_follows_the_others_does_not_begin_a_message(field, carrier):
+    refusal_before(carrier, carrier.find("submit", id="id1"))
+    assert "had texted a refusal" not in ledger_says(field, carrier)
+
+
+@pytest.mark.parametrize("change_to", [{"ref": 9}, {"status": GONE}])
+def test_only_a_part_taken_of_the_same_message_lets_its_first_part_follow(field, carrier, change_to):
+    first_part = carrier.find("submit", id="id1")
+    refusal_before(carrier, first_part)
+    for part in (2, 3):
+        carrier.find("submit", dst=first_part["dst"], part=part).update(change_to)
+    assert "1 messages sent after the subscriber had texted a refusal" in ledger_says(field, carrier)
 
 
 def test_a_damaged_ledger_is_named_with_its_line(field, carrier):

@@ -139,6 +139,19 @@ def test_the_shares_are_configurable() -> None:
     assert feed(strict, [0] * 9 + [VENDOR]).alarm() == VENDOR
 
 
+def test_a_code_that_stopped_the_carrier_stops_it_again_at_its_first_refusal() -> None:
+    assert feed(CodeWatch(suspect=VENDOR), [VENDOR]).alarm() == VENDOR
+    assert feed(CodeWatch(suspect=VENDOR), [0x404] * 9).alarm() is None
+
+
+def test_a_code_is_no_longer_suspect_once_the_carrier_took_something() -> None:
+    watch = CodeWatch(suspect=VENDOR)
+    watch.note_accepted(0)
+    assert watch.suspect == VENDOR
+    watch.note_accepted(1)
+    assert feed(watch, [VENDOR] * 8).alarm() is None
+
+
 OTHER = 0x404
 
 

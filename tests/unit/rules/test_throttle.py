@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from broadcaster.rules.throttle import BURST_NS, RECOVERY_STEP_NS, SECOND_NS, Limiter
@@ -51,6 +51,7 @@ steps = st.lists(
 
 @settings(max_examples=300)
 @given(st.integers(1, 300), st.sampled_from([0.5, 0.98, 1.0]), steps)
+@example(1, 1.0, [("take", 0), ("wait", 10 * MS), ("take", 1), ("wait", SECOND_NS - 1), ("take", 1)])
 def test_no_interleaving_exceeds_the_contract_in_any_second(tps: int, pace: float, story: list[tuple[str, int]]) -> None:
     """Whatever rate holds when a permit is taken, the second that ends with it holds no more, however high the rate was before."""
     limiter = Limiter(tps, pace)

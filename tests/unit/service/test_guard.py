@@ -143,6 +143,19 @@ def test_a_database_without_its_note_is_not_sent_from(stage: Stage) -> None:
     assert stage.admitted()
 
 
+def test_a_first_start_that_dies_before_its_first_beat_does_not_lock_the_installation(stage: Stage) -> None:
+    assert stage.store.path is not None
+    with stage.store.write() as connection:
+        connection.exec_driver_sql("UPDATE installation SET epoch = 0")
+    assert stage.admitted()
+    assert stage.admitted(), "it died before it raised the epoch"
+    with stage.store.write() as connection:
+        next_epoch(connection)
+    assert stage.admitted(), "it died right after"
+    stage.store.path.with_name(stage.store.path.name + ".high-water").unlink()
+    assert not stage.admitted()
+
+
 def test_an_older_database_is_not_sent_from(stage: Stage) -> None:
     with stage.store.write() as connection:
         next_epoch(connection)
