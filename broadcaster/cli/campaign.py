@@ -11,7 +11,7 @@ import click
 
 from broadcaster.cli import campaign_remainder, campaign_requeue, campaign_uncertain, opening, output
 from broadcaster.cli import campaign_words as words
-from broadcaster.cli.commands import Group, Moment, Pair, existing_file, reference_argument
+from broadcaster.cli.commands import Group, Moment, Pair, existing_file, reason_option, reference_argument
 from broadcaster.cli.output import Column
 from broadcaster.errors import NotFoundError
 from broadcaster.lang import Said, say
@@ -35,12 +35,7 @@ _order_file = click.argument(
     metavar=say("TỆP", "FILE"),
     help=say("Tệp lệnh gửi, ví dụ campaigns/toan-tinh.toml.", "The campaign order, such as campaigns/toan-tinh.toml."),
 )
-_reason = click.option(
-    "--reason",
-    required=True,
-    metavar=say("LÝ_DO", "TEXT"),
-    help=say("Lý do, ghi vào nhật ký và báo cáo.", "Why; it goes into the audit chain and the report."),
-)
+_reason = reason_option(in_report=True)
 
 
 def find_person(installation: Installation, name: str) -> Person:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import click
 
 from broadcaster.cli import opening, output
 from broadcaster.cli.commands import Command, reference_argument
+from broadcaster.cli.failures import unwritable
 from broadcaster.cli.output import Column
-from broadcaster.errors import BroadcasterError, RefusedError
+from broadcaster.errors import BroadcasterError, InvalidFileError, RefusedError
 from broadcaster.lang import Said, say
 
 if TYPE_CHECKING:
@@ -56,7 +59,7 @@ _ENDED_SO: Final = re.compile(rf"{_ENDING}(-\d+)?$")
 )
 @click.option("--dry-run", is_flag=True, help=say("Chỉ đếm, không ghi tệp.", "Count only; write no file."))
 def remainder(reference: str, target: Path | None, dry_run: bool) -> None:
-    from broadcaster.files.campaigns import order_text, read_order
+    from broadcaster.files.campaigns import order_text
     from broadcaster.flow import enlist
     from broadcaster.rules.order import remainder_order
 
@@ -64,22 +67,38 @@ def remainder(reference: str, target: Path | None, dry_run: bool) -> None:
     first = _order_of(installation, reference)
     path = target or _free_path(installation, first.name)
     now = opening.now()
+    _refuse_unreadable(installation, path, remainder_order(first, name=path.stem, max_recipients=MANY))
     with output.progress(say("Đếm thuê bao", "Counting the audience")) as bar:
         asked = remainder_order(first, name=path.stem, max_recipients=MANY)
         audience = enlist.count(installation.store, asked, now, bar)
+    unsettled = _unsettled(installation, first.name)
     if not audience.recipients:
-        raise RefusedError(
-            Said(
-                f"Không còn ai để gửi tiếp: «{first.name}» không có người nào chắc chắn chưa đến được.",
-                f"Nobody is left: there is no one whom “{first.name}” certainly did not reach.",
-            )
+        nobody = Said(
+            f"Không còn ai để gửi tiếp: «{first.name}» không có người nào chắc chắn chưa đến được.",
+            f"Nobody is left: there is no one whom “{first.name}” certainly did not reach.",
         )
+        told = [nobody, *_warnings(unsettled)]
+        raise RefusedError(Said(" ".join(one.vi for one in told), " ".join(one.en for one in told)))
     made = remainder_order(first, name=path.stem, max_recipients=audience.recipients)
     if not dry_run:
         _write(path, order_text(made, _remarks(first.name, now)))
-        read_order(path, installation.areas(), installation.cards().keys())
-    document = _document(made, audience) | {"path": None if dry_run else str(path)}
-    output.answer(document, lambda: _show(path, made, audience, written=not dry_run))
+    document = _document(made, audience) | unsettled._asdict() | {"path": None if dry_run else str(path)}
+    output.answer(document, lambda: _show(path, made, audience, unsettled, written=not dry_run))
+
+
+def _refuse_unreadable(installation: Installation, path: Path, order: Order) -> None:
+    """Raise `InvalidFileError` when the file, its name included, would not be one that `campaign plan` reads."""
+    from broadcaster.files.campaigns import order_text, read_order
+
+    with tempfile.TemporaryDirectory() as folder:
+        draft = Path(folder) / path.name
+        try:
+            draft.write_text(order_text(order, []), encoding="utf-8")
+            read_order(draft, installation.areas(), installation.cards().keys())
+        except InvalidFileError as error:
+            raise InvalidFileError([replace(problem, file=str(path)) for problem in error.problems]) from None
+        except OSError as error:
+            raise unwritable(path, error) from error
 
 
 def _order_of(installation: Installation, reference: str) -> Order:
@@ -95,6 +114,23 @@ def _order_of(installation: Installation, reference: str) -> Order:
             Said(f"Nội dung lưu trữ của «{found.name}» không đọc được.", f"What is stored of “{found.name}” cannot be read.")
         )
     return order
+
+
+class Unsettled(NamedTuple):
+    """Messages of the first campaign that stay out of the remainder and of which more may still become known."""
+
+    receipts_due: int
+    uncertain_undecided: int
+
+
+def _unsettled(installation: Installation, name: str) -> Unsettled:
+    from broadcaster.flow import uncertain
+    from broadcaster.model import State
+    from broadcaster.store.gauges import totals_of_campaigns
+
+    with installation.store.read() as connection:
+        _, counted = totals_of_campaigns(connection, (), (name,))[name]
+    return Unsettled(counted.get(State.ACCEPTED, 0), uncertain.waiting(installation.store, name).messages)
 
 
 def _free_path(installation: Installation, name: str) -> Path:
@@ -130,7 +166,7 @@ def _write(path: Path, content: str) -> None:
     except FileExistsError:
         raise BroadcasterError(Said(f"{path}: đã có tệp này; không ghi đè.", f"{path}: there is such a file; it stays.")) from None
     except OSError as error:
-        raise BroadcasterError(Said(f"không ghi được {path}: {error.strerror}", f"cannot write {path}: {error.strerror}")) from error
+        raise unwritable(path, error) from error
 
 
 def _document(made: Order, audience: Audience) -> dict[str, object]:
@@ -154,7 +190,7 @@ def _by_carrier(audience: Audience) -> tuple[Counter[str], Counter[str]]:
     return recipients, refused
 
 
-def _show(path: Path, made: Order, audience: Audience, *, written: bool) -> None:
+def _show(path: Path, made: Order, audience: Audience, unsettled: Unsettled, *, written: bool) -> None:
     recipients, refused = _by_carrier(audience)
     columns = [
         Column(say("Nhà mạng", "Carrier")),
@@ -169,6 +205,29 @@ def _show(path: Path, made: Order, audience: Audience, *, written: bool) -> None
             f"“{made.audience.remainder_of}” certainly did not reach {count} subscribers who still take warnings.",
         )
     )
+    for warning in _warnings(unsettled):
+        output.tell(str(warning))
     if written:
         output.line(str(path))
         output.tell(say(f"Bước tiếp theo: broadcaster campaign plan {path}", f"Next: broadcaster campaign plan {path}"))
+
+
+def _warnings(unsettled: Unsettled) -> list[Said]:
+    found = []
+    if unsettled.receipts_due:
+        count = output.number(unsettled.receipts_due)
+        found.append(
+            Said(
+                f"Chú ý: {count} tin còn chờ biên nhận nên chưa tính vào; biên nhận đến sau khi đã trình lệnh không thêm được ai.",
+                f"Note: {count} messages still wait for their receipts and do not count; no receipt after the submission adds anyone.",
+            )
+        )
+    if unsettled.uncertain_undecided:
+        count = output.number(unsettled.uncertain_undecided)
+        found.append(
+            Said(
+                f"Chú ý: {count} tin chưa rõ kết quả còn chờ quyết định (campaign uncertain), không nằm trong lệnh này.",
+                f"Note: {count} uncertain messages still wait for a decision (campaign uncertain) and stay out.",
+            )
+        )
+    return found

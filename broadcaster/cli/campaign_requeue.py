@@ -6,7 +6,7 @@ import click
 
 from broadcaster.cli import campaign_words as words
 from broadcaster.cli import opening, output
-from broadcaster.cli.commands import Command, StatusCode, reference_argument
+from broadcaster.cli.commands import Command, StatusCode, reason_option, reference_argument
 from broadcaster.lang import Said, say
 
 
@@ -36,12 +36,7 @@ from broadcaster.lang import Said, say
     metavar=say("MÃ", "CODE"),
     help=say("Mã lỗi SMPP, ví dụ 0x45 hoặc 69.", "The SMPP command status, such as 0x45 or 69."),
 )
-@click.option(
-    "--reason",
-    required=True,
-    metavar=say("LÝ_DO", "TEXT"),
-    help=say("Lý do, ghi vào nhật ký và báo cáo.", "Why; it goes into the audit chain and the report."),
-)
+@reason_option(in_report=True)
 @click.option(
     "--dry-run",
     is_flag=True,

@@ -11,9 +11,9 @@ import click
 
 from broadcaster.cli import campaign_words as words
 from broadcaster.cli import opening, output
-from broadcaster.cli.commands import Group, reference_argument
+from broadcaster.cli.commands import Group, reason_option, reference_argument
+from broadcaster.cli.failures import unwritable
 from broadcaster.cli.output import Column
-from broadcaster.errors import BroadcasterError
 from broadcaster.lang import Said, say
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def _write_csv(path: Path, campaign: str, doubts: Sequence[Doubt]) -> None:
                 cells[5:7] = moments
                 table.writerow(map(formula_safe, [campaign, *cells]))
     except OSError as error:
-        raise BroadcasterError(Said(f"không ghi được {path}: {error.strerror}", f"cannot write {path}: {error.strerror}")) from error
+        raise unwritable(path, error) from error
 
 
 def _decision(name: str, about: str, done: Said) -> None:
@@ -146,12 +146,7 @@ def _decision(name: str, about: str, done: Said) -> None:
         ),
     )
     @click.option("--dry-run", is_flag=True, help=say("Chỉ đếm, không thay đổi gì.", "Only count, change nothing."))
-    @click.option(
-        "--reason",
-        required=True,
-        metavar=say("LÝ_DO", "TEXT"),
-        help=say("Lý do, ghi vào nhật ký và báo cáo.", "Why; it goes into the audit chain and the report."),
-    )
+    @reason_option(in_report=True)
     def decide(reference: str, carrier: str | None, expect: int | None, dry_run: bool, reason: str) -> None:
         from broadcaster.flow import uncertain
 
@@ -198,8 +193,10 @@ _decision(
 _decision(
     "settle",
     say(
-        "Để yên mọi tin chưa rõ: không bao giờ gửi lại, báo cáo ghi là không rõ. Biên nhận đến sau vẫn được tính.",
-        "Leave every uncertain message as it is: never sent again, reported as unknown. A receipt that comes later still counts.",
+        "Để yên mọi tin chưa rõ: không bao giờ gửi lại, báo cáo ghi là không rõ. Biên nhận đến sau không được tính nữa, "
+        "chỉ câu trả lời muộn trong cùng kết nối mới được tính.",
+        "Leave every uncertain message as it is: never sent again, reported as unknown. A receipt that comes later counts no more, "
+        "only a late answer on the same connection does.",
     ),
     Said("để yên, không gửi lại", "left unknown, never sent again"),
 )

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Final
 
 from broadcaster.cli import opening, output
-from broadcaster.cli.campaign_words import banner, link_name, service_words, stop_words
+from broadcaster.cli.campaign_words import banner, link_name, service_words, stop_words, withheld_words
 from broadcaster.cli.commands import invocation
 from broadcaster.cli.output import Column
 from broadcaster.flow.status import Progress, Status, status
@@ -62,7 +62,11 @@ def document(found: Status) -> dict[str, object]:
         "signed_by": list(found.approvals.valid),
         "missing": [str(item) for item in found.approvals.missing],
         "refused_since_planning": found.refused_since_planning,
-        "carriers": [item._asdict() | {"finish": output.moment_of_ms(item.finish_ms)} for item in found.carriers],
+        "carriers": [
+            item._asdict()
+            | {"finish": output.moment_of_ms(item.finish_ms), "closed_until": output.moment_of_ms(item.closed_until_ms)}
+            for item in found.carriers
+        ],
         "exit_code": exit_code(found),
     }
 
@@ -116,7 +120,11 @@ def _link(item: Progress) -> str:
         return say(f"tạm ngừng: {item.paused}", f"paused: {item.paused}")
     if item.halted:
         return say(f"bị chặn: {item.halted}", f"halted: {item.halted}")
-    return f"{link_name(item.link)}: {item.reason}" if item.reason else link_name(item.link)
+    link = f"{link_name(item.link)}: {item.reason}" if item.reason else link_name(item.link)
+    withheld = withheld_words(output.moment_of_ms(item.closed_until_ms), item.quota_used) if item.left else ""
+    if not withheld:
+        return link
+    return withheld if item.link == "bound" else f"{link}; {withheld}"
 
 
 def _silent(found: Status) -> bool:

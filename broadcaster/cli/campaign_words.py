@@ -16,6 +16,7 @@ from broadcaster.model import Area, Environment
 if TYPE_CHECKING:
     from broadcaster.flow.verify import Check
     from broadcaster.rules.approval import Judgement, Requirement
+    from broadcaster.rules.terms import Quota
     from broadcaster.store.campaigns import Campaign
     from broadcaster.store.control import AccountOrder, Stop
 
@@ -28,6 +29,11 @@ _LINK_NAMES: Final[Mapping[str, Said]] = {
     "lost": Said("mất kết nối", "lost"),
     "stopped": Said("đã dừng", "stopped"),
     "down": Said("không kết nối", "down"),
+}
+
+_QUOTA_USED: Final[Mapping[Quota, Said]] = {
+    "day": Said("hết hạn mức ngày", "the day's quota is used up"),
+    "month": Said("hết hạn mức tháng", "the month's quota is used up"),
 }
 
 
@@ -56,6 +62,13 @@ def account_words(order: AccountOrder) -> str:
     paused = say("tạm ngừng gửi", "paused") if order.paused else say("được gửi", "open")
     pace = "" if order.tps is None else say(f", tối đa {order.tps} phần/giây", f", {order.tps} parts/s at most")
     return f"{paused}{pace} ({order.reason})"
+
+
+def withheld_words(closed_until: dt.datetime | None, quota: Quota | None) -> str:
+    """Say which of a carrier's terms lets nothing be sent now; empty when none does."""
+    if closed_until is not None:
+        return say(f"đóng đến {output.moment(closed_until)}", f"closed until {output.moment(closed_until)}")
+    return str(_QUOTA_USED[quota]) if quota else ""
 
 
 def banner(environment: str) -> str:

@@ -13,7 +13,7 @@ import click
 
 from broadcaster.cli import campaign_words as words
 from broadcaster.cli import carrier_check, carrier_show, opening, output
-from broadcaster.cli.commands import Group, existing_file
+from broadcaster.cli.commands import Group, existing_file, reason_option
 from broadcaster.cli.output import Column
 from broadcaster.lang import say
 
@@ -112,12 +112,7 @@ _code = click.argument(
     metavar=say("NHÀ_MẠNG", "CARRIER"),
     help=say("Mã nhà mạng, xem bằng `carrier list`.", "The carrier's code, as `carrier list` shows it."),
 )
-_reason = click.option(
-    "--reason",
-    required=True,
-    metavar=say("LÝ_DO", "TEXT"),
-    help=say("Lý do, ghi vào nhật ký.", "Why; it goes into the audit chain."),
-)
+_reason = reason_option()
 
 
 @commands.command(

@@ -15,6 +15,7 @@ import click
 
 from broadcaster.lang import Said, say
 from broadcaster.model import TIMEZONE
+from broadcaster.rules.numbers import holds_number
 
 WIDTH: Final = 100
 
@@ -192,9 +193,39 @@ class StatusCode(click.ParamType[int]):
         return int(str(value), 16 if str(value)[:2].lower() == "0x" else 10)
 
 
+class Reason(click.ParamType[str]):
+    """Why a person ordered something: some text, without any subscriber's number, as audit chain and reports keep it for good."""
+
+    name = "reason"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value).strip()
+        if not text:
+            self.fail(say("cần ghi lý do, không để trống", "a reason is needed, not an empty text"), param, ctx)
+        if holds_number(text):
+            self.fail(
+                say(
+                    "trong lý do có dãy từ 9 chữ số trở lên, có thể là số máy; bỏ số máy, chỉ ghi số và ngày của văn bản",
+                    "a row of nine digits or more stands in the reason; it may be a phone number: leave it out, give a document's "
+                    "number and date",
+                ),
+                param,
+                ctx,
+            )
+        return text
+
+
 def existing_file() -> click.Path:
     """Return the type of an argument that names a file to be read."""
     return click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
+
+
+def reason_option(*, in_report: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return the option by which a person says why; `in_report` where a campaign's report shows it as well."""
+    about = Said("Lý do, ghi vào nhật ký.", "Why; it goes into the audit chain.")
+    if in_report:
+        about = Said("Lý do, ghi vào nhật ký và báo cáo.", "Why; it goes into the audit chain and the report.")
+    return click.option("--reason", required=True, type=Reason(), metavar=say("LÝ_DO", "TEXT"), help=str(about))
 
 
 def reference_argument() -> Callable[[Callable[..., Any]], Callable[..., Any]]:

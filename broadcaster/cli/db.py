@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from broadcaster.cli import opening, output
-from broadcaster.cli.commands import Group
+from broadcaster.cli.commands import Group, reason_option
 from broadcaster.errors import ConfigurationError, LockedError
 from broadcaster.lang import Said, say
 
@@ -67,12 +67,7 @@ def upgrade() -> None:
         "State that nothing was sent since the copy was made, such as when moving to another machine with the service stopped.",
     ),
 )
-@click.option(
-    "--reason",
-    required=True,
-    metavar=say("LÝ_DO", "TEXT"),
-    help=say("Lý do, ghi vào nhật ký.", "Why; it goes into the audit chain."),
-)
+@reason_option()
 @click.option("--dry-run", is_flag=True, help=say("Chỉ cho biết sẽ thay đổi những gì.", "Only tell what would change."))
 def adopt(nothing_sent: bool, reason: str, dry_run: bool) -> None:
     from broadcaster.store import restore
@@ -105,6 +100,7 @@ def _adopted(found: Survey, *, dry_run: bool) -> dict[str, object]:
         "dry_run": dry_run,
         "doubt": found.doubt,
         "uncertain": found.uncertain,
+        "unanswered": found.unanswered,
         "gaps": [{"campaign": gap.campaign, "carrier": gap.lane.carrier, "messages": gap.messages} for gap in found.gaps],
         "paused": found.paused,
         "closed": found.closed,
@@ -114,6 +110,7 @@ def _adopted(found: Survey, *, dry_run: bool) -> dict[str, object]:
 def _show_adopted(found: Survey, *, dry_run: bool) -> None:
     if found.doubt is None:
         output.line(say("Cơ sở dữ liệu không có gì phải nghi ngờ.", "There is nothing to doubt about this database."))
+        _show_unanswered(found)
         return
     output.line(say("Nghi ngờ: ", "In doubt: ") + str(_DOUBTS[found.doubt]))
     columns = [
@@ -121,8 +118,11 @@ def _show_adopted(found: Survey, *, dry_run: bool) -> None:
         output.Column(say("Nhà mạng", "Carrier")),
         output.Column(say("Tin không rõ kết quả", "Uncertain messages"), right=True),
     ]
-    empty = Said("Không tin nào bị ghi là không rõ kết quả.", "No message becomes uncertain.")
+    empty = Said(
+        "Không có tin nào có thể đã gửi sau khi bản này được chép ra.", "No message may have been sent since the copy was made."
+    )
     output.table(columns, [[gap.campaign, gap.lane.carrier, gap.messages] for gap in found.gaps], empty=empty)
+    _show_unanswered(found)
     for names, about in (
         (found.paused, say("Tạm dừng: ", "Paused: ")),
         (found.closed, say("Đóng hẳn, vì có thể đã gửi: ", "Closed for good, as they may have been sent: ")),
@@ -136,5 +136,16 @@ def _show_adopted(found: Survey, *, dry_run: bool) -> None:
             say(
                 "Từ chối nhận tin ghi sau khi bản này được chép ra đã mất: nhập lại chúng trước khi gửi tiếp.",
                 "Refusals recorded since the copy was made are lost: enter them again before going on.",
+            )
+        )
+
+
+def _show_unanswered(found: Survey) -> None:
+    if found.unanswered:
+        count = output.number(found.unanswered)
+        output.line(
+            say(
+                f"Ngoài ra {count} tin gửi dở, chưa có kết quả, cũng bị ghi là không rõ kết quả.",
+                f"Besides, {count} messages were under way without an outcome: they become uncertain, too.",
             )
         )

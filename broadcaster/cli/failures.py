@@ -71,9 +71,20 @@ _OF_FILES: Final[Mapping[int | None, Said]] = {
 }
 
 
+def unwritable(path: Path, error: OSError) -> BroadcasterError:
+    """Return what to raise where a file that a person asked for cannot be written."""
+    reason = _reason(error)
+    return BroadcasterError(Said(f"không ghi được {path}: {reason.vi}", f"cannot write {path}: {reason.en}"))
+
+
+def _reason(error: OSError) -> Said:
+    told = error.strerror or type(error).__name__
+    return _OF_FILES.get(error.errno, Said(told, told))
+
+
 def _file_fault(error: OSError) -> str:
     """Say what the file system refused, and where."""
-    reason = str(_OF_FILES.get(error.errno, error.strerror or type(error).__name__))
+    reason = str(_reason(error))
     if error.filename is None:
         return say(f"không đọc hoặc ghi được một tệp: {reason}.", f"a file cannot be read or written: {reason}.")
     return f"{error.filename}: {reason}."

@@ -25,7 +25,10 @@ NOUNS: Final[Mapping[str, Noun]] = {
     ),
     "db": Noun(
         "broadcaster.cli.db",
-        Said("Nâng cấp cơ sở dữ liệu.", "Bring the database up to date."),
+        Said(
+            "Nâng cấp cơ sở dữ liệu; nhận cơ sở dữ liệu được khôi phục.",
+            "Bring the database up to date; take over a restored one.",
+        ),
     ),
     "area": Noun(
         "broadcaster.cli.area",
@@ -38,8 +41,9 @@ NOUNS: Final[Mapping[str, Noun]] = {
     "carrier": Noun(
         "broadcaster.cli.carrier",
         Said(
-            "Xem thẻ nhà mạng; nghiệm thu một kết nối; chạy nhà mạng giả lập để diễn tập.",
-            "See the carriers' cards; try a connection before it is used; run a simulated carrier for rehearsals.",
+            "Xem thẻ nhà mạng; tạm ngừng hoặc giới hạn tốc độ gửi; nghiệm thu kết nối; chạy nhà mạng giả lập để diễn tập.",
+            "See the carriers' cards; pause a carrier or limit its rate; try a connection before it is used; run a simulated carrier "
+            "for rehearsals.",
         ),
     ),
     "cell": Noun(

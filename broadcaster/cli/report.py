@@ -8,8 +8,8 @@ import click
 
 from broadcaster.cli import opening, output
 from broadcaster.cli.commands import Group, reference_argument
-from broadcaster.errors import BroadcasterError
-from broadcaster.lang import Said, say
+from broadcaster.cli.failures import unwritable
+from broadcaster.lang import say
 
 commands = Group("report", help=say("Báo cáo kết quả.", "Reports of what happened."))
 
@@ -58,6 +58,6 @@ def export(reference: str, form: str, target: Path) -> None:
     try:
         path.write_text(render(made), encoding="utf-8", newline="")
     except OSError as error:
-        raise BroadcasterError(Said(f"không ghi được {path}: {error.strerror}", f"cannot write {path}: {error.strerror}")) from error
+        raise unwritable(path, error) from error
     document = {"campaign": made.campaign.name, "format": form, "path": str(path), "provisional": made.provisional}
     output.answer(document, lambda: output.line(str(path)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import click
@@ -13,6 +15,10 @@ from broadcaster.cli.output import Column
 from broadcaster.lang import Said, say
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from broadcaster.rules.terms import Quota
+    from broadcaster.service.installation import Installation
     from broadcaster.store.campaigns import Campaign
     from broadcaster.store.links import LinkRow
 
@@ -53,13 +59,14 @@ def status() -> None:
     from broadcaster.store.control import account_orders, standing_stop
     from broadcaster.store.links import binds, links
 
-    store = opening.installation().store
-    now = opening.now()
+    here, now = opening.installation(), opening.now()
+    store = here.store
     with store.read() as connection:
         running = service_alive(store, links(connection), now)
         found = [(item, running and fresh(item, now)) for item in binds(connection)]
         stop, accounts = standing_stop(connection), account_orders(connection)
         active = [item for item in campaigns(connection) if item.state not in ENDED]
+        terms = _terms(connection, here, now)
     columns = [
         Column(say("Nhà mạng", "Carrier")),
         Column("Bind", right=True),
@@ -77,7 +84,7 @@ def status() -> None:
             words.link_name(item.state) if current else _stale(item),
             output.moment_of_ms(item.since_ms) if current else None,
             output.decimal(item.rate_tps) if current else None,
-            item.reason if current else "",
+            "; ".join(filter(None, [item.reason, words.withheld_words(*terms.get(item.carrier, (None, None)))])) if current else "",
         ]
         for item, current in found
     ]
@@ -96,6 +103,7 @@ def status() -> None:
     shown = [
         item._asdict()
         | {"since": output.moment_of_ms(item.since_ms), "seen": output.moment_of_ms(item.seen_ms), "stale": not current}
+        | dict(zip(("closed_until", "quota_used"), terms.get(item.carrier, (None, None)), strict=True))
         for item, current in found
     ]
     document = {
@@ -106,6 +114,23 @@ def status() -> None:
         "campaigns": [{"name": item.name, "state": item.state} for item in active],
     }
     output.answer(document, show)
+
+
+def _terms(connection: Connection, here: Installation, now: dt.datetime) -> Mapping[str, tuple[dt.datetime | None, Quota | None]]:
+    """Return until when each carrier is closed now, and which of its quotas is used up."""
+    from broadcaster.errors import BroadcasterError
+    from broadcaster.rules.terms import closed_until, quota_used
+    from broadcaster.store.usage import used
+
+    try:
+        cards = here.cards()
+    except BroadcasterError:  # a card that cannot be read must not hide how the links are
+        return {}
+    spent = {code: used(connection, code, now) for code in cards}
+    return {
+        code: (closed_until(card, now), quota_used(card, spent[code].today_parts, spent[code].month_parts))
+        for code, card in cards.items()
+    }
 
 
 def _stale(item: LinkRow) -> str:

@@ -8,8 +8,8 @@ import click
 
 from broadcaster.cli import campaign_words as words
 from broadcaster.cli import opening, output
-from broadcaster.cli.commands import Command
-from broadcaster.lang import say
+from broadcaster.cli.commands import Command, reason_option
+from broadcaster.lang import Said, say
 
 if TYPE_CHECKING:
     from broadcaster.flow.control import Standing
@@ -32,12 +32,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help=say("Gỡ lệnh dừng toàn bộ; không tự gửi tiếp chiến dịch nào.", "Lift the stop; no campaign goes on by itself."),
 )
-@click.option(
-    "--reason",
-    required=True,
-    metavar=say("LÝ_DO", "TEXT"),
-    help=say("Lý do, ghi vào nhật ký.", "Why; it goes into the audit chain."),
-)
+@reason_option()
 @click.option(
     "--dry-run",
     is_flag=True,
@@ -54,7 +49,7 @@ def commands(lift: bool, reason: str, dry_run: bool) -> None:
         found = control.lift_stop(store, auditor, reason=reason)
     else:
         found = control.stop_all(store, auditor, reason=reason, now=opening.now())
-    output.answer(_document(found, dry_run=dry_run), lambda: _show(found))
+    output.answer(_document(found, dry_run=dry_run), lambda: _show(found, lift=lift, dry_run=dry_run))
 
 
 def _document(found: Standing, *, dry_run: bool) -> dict[str, object]:
@@ -69,15 +64,35 @@ def _document(found: Standing, *, dry_run: bool) -> dict[str, object]:
     }
 
 
-def _show(found: Standing) -> None:
+def _show(found: Standing, *, lift: bool, dry_run: bool) -> None:
     if found.stop:
         output.line(words.stop_words(found.stop))
+    elif lift and not dry_run:
+        output.line(say("Đã gỡ lệnh dừng toàn bộ.", "The stop is lifted."))
     else:
         output.line(say("Không có lệnh dừng toàn bộ.", "Nothing is stopped."))
+    if dry_run:
+        output.line(say("(--dry-run) chưa thay đổi gì; ", "(--dry-run) nothing was changed; ") + _would(found, lift=lift))
+    scheduled = Said("Đã lên lịch, chỉ bắt đầu sau khi gỡ lệnh dừng: ", "Scheduled, start only once the stop is lifted: ")
+    if lift:
+        scheduled = Said(
+            "Đã lên lịch, sẽ bắt đầu đúng giờ hẹn (đã qua giờ hẹn thì bắt đầu ngay, nếu còn trong thời hạn đã ký): ",
+            "Scheduled, will start at the appointed time (at once where it has passed, if the signatures still allow it): ",
+        )
     for names, about in (
-        (found.running, say("Đang gửi: ", "Running: ")),
         (found.paused, say("Đang tạm dừng, chờ campaign resume: ", "Paused, waiting for campaign resume: ")),
-        (found.scheduled, say("Đã lên lịch, sẽ bắt đầu khi không còn lệnh dừng: ", "Scheduled, start once nothing is stopped: ")),
+        (found.scheduled, str(scheduled)),
     ):
         if names:
             output.line(about + ", ".join(names))
+
+
+def _would(found: Standing, *, lift: bool) -> str:
+    """Say what the order would do if it were no dry run."""
+    if lift:
+        if found.stop:
+            return say("sẽ gỡ lệnh dừng toàn bộ", "the stop would be lifted")
+        return say("không có gì để gỡ", "there is nothing to lift")
+    if found.running:
+        return say("sẽ tạm dừng: ", "would be paused: ") + ", ".join(found.running)
+    return say("không có chiến dịch nào đang gửi để tạm dừng", "no campaign is running that would be paused")

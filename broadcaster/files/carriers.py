@@ -9,7 +9,7 @@ import datetime as dt
 import re
 import ssl
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
@@ -20,7 +20,7 @@ from broadcaster.files.places import line_of
 from broadcaster.files.prefixes import read_plan
 from broadcaster.files.tomlfile import Table, load
 from broadcaster.lang import Said
-from broadcaster.model import CarrierCard, CarrierCode, DropReason, Endpoint, Environment, IdRule, Msisdn, Secret
+from broadcaster.model import CarrierCard, CarrierCode, DailyWindow, DropReason, Endpoint, Environment, IdRule, Msisdn, Secret
 from broadcaster.rules.order import parse_window
 from broadcaster.smpp.status import Verdict
 
@@ -34,10 +34,12 @@ _CODE: Final = re.compile(r"[a-z][a-z0-9-]{0,30}", re.ASCII)
 _ALTERNATE: Final = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9.-]{1,253})):(?P<port>[0-9]{1,5})", re.ASCII)
 _STATUS: Final = re.compile(r"0x[0-9A-Fa-f]{1,8}|[0-9]{1,10}", re.ASCII)
 
+_NO_WINDOW: Final = Said(vi="phải là khung giờ dạng 02:00-03:00", en="must be a window such as 02:00-03:00")
+
 _IdForm = Literal["raw", "hex", "dec"]
 _Ascii = Annotated[str, Field(pattern=r"^[ -~]*$")]
 _DataCoding = Annotated[int, Field(ge=0, le=255)]
-_Quota = Annotated[int, Field(ge=1)] | None
+_Quota = int | None
 _Percent = Annotated[int, Field(ge=1, le=100)]
 
 
@@ -48,7 +50,7 @@ class _HourlyTps(Table):
     @field_validator("window")
     @classmethod
     def _readable(cls, window: str) -> str:
-        parse_window(window)
+        _hours(window)
         return window
 
 
@@ -116,10 +118,21 @@ class _Card(Table):
     assumed: tuple[str, ...] = ()
     test_numbers: Annotated[tuple[str, ...], Field(max_length=MOST_TEST_NUMBERS)] = ()
 
-    @field_validator("tps", "parts_per_day", "parts_per_month", mode="before")
+    @field_validator("tps", mode="before")
     @classmethod
     def _unlimited(cls, value: object) -> object:
         return None if value == "unlimited" else value
+
+    @field_validator("parts_per_day", "parts_per_month", mode="before")
+    @classmethod
+    def _quota(cls, value: object) -> object:
+        if value == "unlimited":
+            return None
+        if type(value) is not int or value < 1:
+            raise ValueError(
+                Said(vi='phải là số nguyên từ 1 trở lên hoặc "unlimited"', en='must be a whole number, at least 1, or "unlimited"')
+            )
+        return value
 
     @field_validator("alternate_hosts")
     @classmethod
@@ -137,8 +150,13 @@ class _Card(Table):
     @field_validator("closed")
     @classmethod
     def _windows(cls, windows: tuple[str, ...]) -> tuple[str, ...]:
-        if any(parse_window(window).all_day for window in windows):
-            raise ValueError(Said(vi="closed không được là cả ngày", en="closed must not be the whole day"))
+        if _cover_the_day(list(map(_hours, windows))):
+            raise ValueError(
+                Said(
+                    vi="các khung giờ closed gộp lại không được phủ cả ngày: sẽ không gửi được tin nào",
+                    en="closed must not cover the whole day, all windows together: nothing could ever be sent",
+                )
+            )
         return windows
 
     @field_validator("status_verdicts")
@@ -307,6 +325,42 @@ def read_cards(folder: Path, env: Mapping[str, str], environment: Environment) -
     if problems:
         raise InvalidFileError(problems)
     return cards
+
+
+def _hours(text: str) -> DailyWindow:
+    """Return a window of a card. Raises `ValueError` carrying a `Said`, which shows how to write one across midnight."""
+    try:
+        return parse_window(text)
+    except ValueError:
+        raise ValueError(_across_midnight(text) or _NO_WINDOW) from None
+
+
+def _across_midnight(text: str) -> Said | None:
+    """Say as which two windows one across midnight is written; None when it is no such window."""
+    opens, _, closes = text.partition("-")
+    halves = (f"{opens}-24:00", f"00:00-{closes}")
+    try:
+        evening, morning = map(parse_window, halves)
+    except ValueError:
+        return None
+    if evening.opens <= morning.closes:
+        return None
+    return Said(
+        vi=f"khung giờ không được qua nửa đêm; ghi thành hai khung: {halves[0]} và {halves[1]}",
+        en=f"a window cannot span midnight; write two windows: {halves[0]} and {halves[1]}",
+    )
+
+
+def _cover_the_day(windows: Sequence[DailyWindow]) -> bool:
+    """Tell whether no minute of the day is outside all windows."""
+    covered = dt.time(0)
+    for window in sorted(windows, key=lambda window: window.opens):
+        if window.opens > covered:
+            return False
+        if window.closes == dt.time(0):
+            return True
+        covered = max(covered, window.closes)
+    return False
 
 
 def _endpoint(text: str) -> Endpoint | None:

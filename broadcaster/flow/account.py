@@ -33,6 +33,7 @@ START_HOLD_NS: Final = 1_001_000_000
 """No part is written sooner after a start: the former process may have used up this second's rate."""
 REVIEW_NS: Final = SECOND_NS
 """How often the hour's rate, closures and quotas are looked at."""
+LEASE_S: Final = 2
 POLL_S: Final = 0.01
 
 log = structlog.get_logger("send")
@@ -143,6 +144,15 @@ class Account:
     @property
     def limit_tps(self) -> int | None:
         return self.limiter.tps
+
+    @property
+    def lease_parts(self) -> int:
+        """How many parts one bind leases at once: a window, but no more than `LEASE_S` of its share of the rate.
+
+        What is leased is what a crash leaves unknown, so at a low rate it must be little.
+        """
+        tps = self.limiter.tps
+        return self.card.window if tps is None else min(self.card.window, max(1, LEASE_S * tps // max(1, len(self._binds))))
 
     @property
     def busy(self) -> bool:

@@ -44,7 +44,7 @@ def weigh(connection: Connection, card: CarrierCard, now_ms: int) -> int:
     pairs: dict[Doubtful, Orphan] = {}
     for orphan in found:
         meant = _only(orphan, by_token[orphan.token], zone)
-        if meant is not None:
+        if meant is not None and not evidence.known(connection, orphan, meant):
             pairs.setdefault(meant, orphan)
     settled = evidence.accept(connection, [(orphan, meant) for meant, orphan in pairs.items()])
     if settled:
@@ -58,7 +58,7 @@ def _only(orphan: Orphan, parts: Sequence[Doubtful], zone: dt.tzinfo) -> Doubtfu
         parts = [part for part in parts if (part.message_id + part.part) % REFERENCES == orphan.reference]
     elif not all(part.alone for part in parts):
         return None
-    return parts[0] if len(parts) == 1 and _fits_in_time(orphan, parts[0], zone) else None
+    return parts[0] if len(parts) == 1 and not parts[0].decided and _fits_in_time(orphan, parts[0], zone) else None
 
 
 def _fits_in_time(orphan: Orphan, part: Doubtful, zone: dt.tzinfo) -> bool:

@@ -98,7 +98,7 @@ class Sender:
         job = self.account.next_job(self.account.clock.monotonic_ns())
         if job is None:
             return
-        size = max(1, self.card.window // job.parts)
+        size = max(1, self.account.lease_parts // job.parts)
         if self._open > size:
             return
         room = self.account.quota_room()
@@ -273,7 +273,7 @@ class Sender:
     def _judge(self, flight: Flight, status: int, now_ms: int) -> bool:
         """Note what a refusal means for the part and its message; True when the message must go back into the queue."""
         message = flight.message
-        step = after(status, self.card.status_verdicts, message.tries + 1, self.card.retry_after_s)
+        step = after(status, self.card.status_verdicts, message.tries + 1, self.card.retry_after_s, repeated=flight.attempt > 1)
         counted = self._weigh(status) and step.kind is not Kind.RETRY_LINK
         if not counted and step.kind is Kind.REFUSE:
             step = Next(Kind.RETRY_LATER, self.card.retry_after_s[-1] if self.card.retry_after_s else UNCOUNTED_WAIT_S)
@@ -288,7 +288,7 @@ class Sender:
         elif step.kind is Kind.REFUSE:
             message.refused = True
             self._drop_rest(message, State.REFUSED, "other part refused")
-        elif step.kind is Kind.RETRY_LINK and not message.refused:
+        elif step.kind is Kind.RETRY_LINK and not message.refused and self.account.may_send(message):
             return message.put_back(flight.part, flight.attempt + 1)
         else:
             message.later.append((flight.part, flight.attempt + 1))
@@ -350,7 +350,8 @@ class Sender:
         log.info("late-answers", carrier=self.card.code, parts=len(answers))
         for flight, status, smsc_id in answers:
             found = normal_id(smsc_id, form) if smsc_id else None  # type: ignore[arg-type]
-            state = State.REFUSED if status else State.ACCEPTED
+            step = after(status, self.card.status_verdicts, 1, self.card.retry_after_s, repeated=flight.attempt > 1)
+            state = State.ACCEPTED if step.kind is Kind.ACCEPT else State.REFUSED
             self._outcomes.resolve(
                 Outcome(
                     flight.message.id,

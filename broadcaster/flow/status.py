@@ -12,6 +12,7 @@ from broadcaster.flow.judgement import judgement, readable_order
 from broadcaster.model import CampaignState, CarrierCard, CarrierCode, Person, State
 from broadcaster.rules.approval import Judgement
 from broadcaster.rules.plan import finish
+from broadcaster.rules.terms import Quota, closed_until, quota_used
 from broadcaster.store import usage
 from broadcaster.store.campaigns import Campaign, Lane, find_campaign, lanes
 from broadcaster.store.control import AccountOrder, Stop, account_orders, standing_stop
@@ -19,7 +20,7 @@ from broadcaster.store.engine import Store, service_running
 from broadcaster.store.links import LinkRow, links
 from broadcaster.store.receipts import newest_id
 from broadcaster.store.schema import tally
-from broadcaster.store.times import to_ms
+from broadcaster.store.times import from_ms, to_ms
 
 LINK_STALE_MS = 5_000
 """A link state older than this says nothing of now."""
@@ -31,7 +32,8 @@ _FAILED = frozenset({State.EXPIRED, State.DELETED, State.UNDELIVERABLE, State.RE
 class Progress(NamedTuple):
     """One carrier's part of a campaign, in messages; `left` are not yet decided.
 
-    `rate_tps`, and `finish_ms` predicted from the limit, are None unless the campaign is running and a running service sends it.
+    `rate_tps`, and `finish_ms` predicted from the limit, are None unless the campaign is running and a running service sends it;
+    there is no `finish_ms` either when the carrier is halted or the signed deadline comes first.
     """
 
     carrier: CarrierCode
@@ -55,6 +57,10 @@ class Progress(NamedTuple):
     halted: str | None
     paused: str | None = None
     """Why a person paused this carrier's account; None when it is not paused."""
+    closed_until_ms: int | None = None
+    """Until when the carrier's card lets nothing be sent; None when it is open now."""
+    quota_used: Quota | None = None
+    """Which of the card's quotas has no room for another of these messages."""
 
 
 class Status(NamedTuple):
@@ -132,10 +138,13 @@ def _progress(
     ceilings = (card.tps if card else None, ordered, account.tps if account else None)
     limit = min((tps for tps in ceilings if tps is not None), default=None)
     row = rows.get(lane.carrier)
+    used = usage.used(connection, lane.carrier, now)
     predicted = None
-    if sends and left and order:
-        used = usage.used(connection, lane.carrier, now)
+    if sends and left and order and found.started_ms is not None and not lane.halted:
         predicted = finish(left * lane.parts, limit, order.window, now, card, (used.today_parts, used.month_parts))
+        if predicted > from_ms(found.started_ms) + dt.timedelta(hours=order.deadline_h):
+            predicted = None
+    shut = closed_until(card, now) if card else None
     return Progress(
         lane.carrier,
         row.state if row else "down",
@@ -157,4 +166,6 @@ def _progress(
         to_ms(predicted) if predicted else None,
         lane.halted,
         paused,
+        to_ms(shut) if shut else None,
+        quota_used(card, used.today_parts, used.month_parts, lane.parts) if card else None,
     )

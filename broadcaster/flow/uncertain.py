@@ -21,7 +21,7 @@ from broadcaster.rules.lifecycle import Action, move
 from broadcaster.rules.numbers import mask
 from broadcaster.store import messages, unknown
 from broadcaster.store.audit import Auditor
-from broadcaster.store.campaigns import Campaign, Lane, change_campaign, find_campaign, lanes
+from broadcaster.store.campaigns import Campaign, Lane, change_campaign, find_campaign, lanes, refuse_second_remainder
 from broadcaster.store.engine import Store
 from broadcaster.store.schema import LANE_SHIFT, lease, message, submission
 from broadcaster.store.times import from_ms, to_ms
@@ -124,7 +124,8 @@ def release(
     """Let the uncertain messages be sent again, each at the risk of a second copy; `expect` is the number the operator typed.
 
     A running campaign sends them at once, a paused one when it is resumed; a finished one is paused first. Raises `NotFoundError`;
-    `RefusedError` when the signed order leaves it not to the operator, past the deadline, in another state, or for a wrong number.
+    `RefusedError` when the signed order leaves it not to the operator, past the deadline, in another state, while a
+    campaign to its remainder stands, or for a wrong number.
     """
 
     def judge(connection: Connection, found: Campaign) -> None:
@@ -141,6 +142,8 @@ def release(
             raise RefusedError(
                 Said("Đã quá hạn chót đã ký; không thể gửi lại.", "The signed deadline has passed; nothing can be sent again.")
             )
+        # Its people would get the warning twice.
+        refuse_second_remainder(connection, found.name)
         after = move(found.state, Action.REQUEUE)
         if after is not found.state:
             change_campaign(connection, found.id, after, finished_ms=None, reason=reason)
@@ -153,7 +156,7 @@ def release(
 
 
 def settle(store: Store, auditor: Auditor, reference: str, *, carrier: str | None, expect: int, reason: str) -> Decided:
-    """Leave the uncertain messages unknown for good; only evidence from the carrier may still change them.
+    """Leave the uncertain messages unknown for good: no receipt changes them any more, only an answer in the same session.
 
     Raises `NotFoundError`, `RefusedError` for a wrong number.
     """
@@ -175,7 +178,7 @@ def _decide(
     judge: Callable[[Connection, Campaign], None],
     decide: Callable[[Connection, Sequence[int]], None],
 ) -> Decided:
-    """Carry a decision out in slices; the first one checks it and writes the audit entry."""
+    """Carry a decision out in slices; the first one checks it, too, and writes the audit entry."""
     with store.write() as connection:
         messages.fold_all(connection)
         found, every = _lanes(connection, reference, carrier)
@@ -191,19 +194,18 @@ def _decide(
         auditor.record(
             connection, action, found.name, {"reason": reason, "messages": count} | ({"carrier": carrier} if carrier else {})
         )
-    done = 0
-    for lane in every:
-        first_id = lane.first_id
-        while first_id < lane.end_id:
-            with store.write() as connection:
-                state = find_campaign(connection, str(found.id)).state
-                if action == RELEASE and state not in {CampaignState.RUNNING, CampaignState.PAUSED}:
-                    break
-                values = {"first": first_id, "end": lane.end_id, "uncertain": int(State.UNCERTAIN), "limit": SLICE}
-                ids = list(connection.execute(_PAGE, values).scalars())
-                decide(connection, ids)
-            done += len(ids)
-            first_id = ids[-1] + 1 if len(ids) == SLICE else lane.end_id
+        # At once: a campaign that has nothing left to send would be finished by the service before the first slice.
+        ids = _page(connection, every, 0)
+        decide(connection, ids)
+    done = len(ids)
+    while len(ids) == SLICE:
+        with store.write() as connection:
+            state = find_campaign(connection, str(found.id)).state
+            if action == RELEASE and state not in {CampaignState.RUNNING, CampaignState.PAUSED}:
+                break
+            ids = _page(connection, every, ids[-1] + 1)
+            decide(connection, ids)
+        done += len(ids)
     with store.read() as connection:
         return Decided(find_campaign(connection, str(found.id)), done)
 
@@ -223,3 +225,12 @@ def _lanes(connection: Connection, reference: str, carrier: str | None) -> tuple
 def _count(connection: Connection, every: Sequence[Lane]) -> int:
     values = [{"first": lane.first_id, "end": lane.end_id, "uncertain": int(State.UNCERTAIN)} for lane in every]
     return sum(int(connection.execute(_COUNT, each).scalar_one()) for each in values)
+
+
+def _page(connection: Connection, every: Sequence[Lane], first_id: int) -> list[int]:
+    """Return the next slice of waiting messages, of one lane after the other."""
+    ids: list[int] = []
+    for lane in every:
+        values = {"first": max(first_id, lane.first_id), "end": lane.end_id, "uncertain": int(State.UNCERTAIN)}
+        ids += connection.execute(_PAGE, values | {"limit": SLICE - len(ids)}).scalars()
+    return ids

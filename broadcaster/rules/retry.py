@@ -35,7 +35,7 @@ class Next(NamedTuple):
     halts: bool = False
 
 
-def after(status: int, overrides: Mapping[int, str], tries: int, retry_after_s: Sequence[int]) -> Next:
+def after(status: int, overrides: Mapping[int, str], tries: int, retry_after_s: Sequence[int], *, repeated: bool = False) -> Next:
     """Return what follows the `tries`-th counted try (1 is the first) of a part that was answered `status` (F50–F57).
 
     `overrides` are the card's own verdicts, `retry_after_s` its waits: when they are used up the refusal is final. A code that
@@ -51,7 +51,7 @@ def after(status: int, overrides: Mapping[int, str], tries: int, retry_after_s: 
         case Verdict.THROTTLED | Verdict.REBIND:
             return Next(Kind.RETRY_LINK)
         case Verdict.DUPLICATE:
-            return Next(Kind.ACCEPT if tries > 1 else Kind.REFUSE)
+            return Next(Kind.ACCEPT if repeated or tries > 1 else Kind.REFUSE)
         case Verdict.REFUSED:
             last = 0 if status in PERMANENT or status in overrides else 1
         case _:

@@ -6,11 +6,14 @@ Instants are aware UTC datetimes; hours of the day are Vietnam's.
 from __future__ import annotations
 
 import datetime as dt
+from typing import Literal
 
 from broadcaster.model import CarrierCard
 from broadcaster.rules.windows import closes_at, is_open, next_day, next_open
 
 _DAY = dt.timedelta(days=1)
+
+Quota = Literal["day", "month"]
 
 
 def tps_now(card: CarrierCard, now: dt.datetime) -> int | None:
@@ -46,6 +49,15 @@ def quota_left(card: CarrierCard, today_parts: int, month_parts: int) -> int | N
     """Return how many more parts the quotas allow after so many today and this month (Vietnam's calendar); None without quotas."""
     quotas = ((card.parts_per_day, today_parts), (card.parts_per_month, month_parts))
     return min((max(0, quota - used) for quota, used in quotas if quota is not None), default=None)
+
+
+def quota_used(card: CarrierCard, today_parts: int, month_parts: int, message_parts: int = 1) -> Quota | None:
+    """Return which quota has no room for another message of so many parts, the longer one of both; None while there is room."""
+    if card.parts_per_month is not None and month_parts + message_parts > card.parts_per_month:
+        return "month"
+    if card.parts_per_day is not None and today_parts + message_parts > card.parts_per_day:
+        return "day"
+    return None
 
 
 def _ends(card: CarrierCard, at: dt.datetime) -> list[dt.datetime]:

@@ -46,6 +46,8 @@ class Cause(StrEnum):
     """The carrier's card reads message ids in a way that leaves receipts unmatched (F02, F06)."""
     ACK_LATE = "ack-late"
     """A carrier waits more than a second for the acknowledgement of its receipts (F16)."""
+    QUOTA_USED = "quota-used"
+    """A carrier gets nothing more until its next day or month, for the quota on its card is used up."""
     NOT_APPROVED = "not-approved"
     SUSPENDED = "suspended"
 
@@ -67,6 +69,13 @@ _EVENTS: Final[Mapping[str, tuple[Cause, Said]]] = {
         Said(
             "Nhà mạng {carrier}: biên nhận về nhanh hơn lưu kịp, trả lời chậm hơn một giây.",
             "Carrier {carrier}: receipts come faster than they can be stored; they are acknowledged after more than a second.",
+        ),
+    ),
+    "quota-used": (
+        Cause.QUOTA_USED,
+        Said(
+            "Nhà mạng {carrier}: đã hết hạn mức ghi trên thẻ; tạm không gửi qua nhà mạng này cho đến ngày hoặc tháng sau.",
+            "Carrier {carrier}: the quota on its card is used up; nothing is sent to it until the next day or month.",
         ),
     ),
     "not-approved": (

@@ -95,6 +95,7 @@ class Service:
         self._until_idle = until_idle
         self._stop = asyncio.Event()
         self.refused: set[bytes] = set()
+        self._unread = True
 
     def stop(self) -> None:
         """Ask for a clean stop: `run` returns when it is done."""
@@ -192,8 +193,10 @@ class Service:
     def _see(self, changed: Callable[[], bool] = lambda: True) -> None:
         """Look, if anything has changed. A database or file that cannot be read now is looked at again; no lease is given on it."""
         try:
-            if changed():
+            self._unread = changed() or self._unread
+            if self._unread:
                 self._look()
+                self._unread = False
             self._watch.look(self._lines)
         except Exception as error:  # noqa: BLE001  whatever it is, what was leased goes on, and nothing more is leased unchecked
             log.warning("look-failed", error=type(error).__name__, reason=str(error))

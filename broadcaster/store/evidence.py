@@ -23,6 +23,8 @@ class Doubtful(NamedTuple):
     answered_ms: int
     alone: bool
     """No other part of its message awaits a receipt, which might be the orphan under an id that is read wrongly (F02)."""
+    decided: bool
+    """A person settled it, or it was set to be sent again: no receipt settles it, but one may still be about it."""
 
 
 class Orphan(NamedTuple):
@@ -39,12 +41,13 @@ class Orphan(NamedTuple):
 
 
 def doubtful(connection: Connection, carrier: str, limit: int) -> list[Doubtful]:
-    """Return up to `limit` unknown parts of a carrier that nobody has decided."""
+    """Return up to `limit` unknown parts of a carrier, those that a person has decided about included."""
     query = text(
         "SELECT s.message_id, s.part, s.attempt, m.token, l.opened_ms, s.answered_ms, "
-        "NOT EXISTS (SELECT 1 FROM submission o WHERE o.message_id = s.message_id AND o.state = 30) "
-        "FROM submission s CROSS JOIN message m CROSS JOIN lease l "
-        "WHERE s.state = 20 AND s.resolved IS NULL AND s.carrier = :carrier AND m.id = s.message_id AND l.id = s.lease_id "
+        "NOT EXISTS (SELECT 1 FROM submission o WHERE o.message_id = s.message_id "
+        "  AND (o.state = 30 OR (o.part <> s.part AND o.state = 1 AND o.resolved IN ('released', 'policy')))), "
+        "s.resolved IS NOT NULL FROM submission s CROSS JOIN message m CROSS JOIN lease l "
+        "WHERE s.state = 20 AND s.carrier = :carrier AND m.id = s.message_id AND l.id = s.lease_id "
         "ORDER BY s.message_id, s.part LIMIT :limit"
     )
     return [Doubtful(*row) for row in connection.execute(query, {"carrier": carrier, "limit": limit})]
@@ -59,6 +62,12 @@ def orphans(connection: Connection, carrier: str, before_ms: int, limit: int) ->
     )
     rows = connection.execute(query, {"carrier": carrier, "before": before_ms, "limit": limit})
     return [Orphan(*row) for row in rows][::-1]
+
+
+def known(connection: Connection, found: Orphan, part: Doubtful) -> bool:
+    """Tell whether the receipt's id is that of another part of the message: then it is a repetition (F10)."""
+    query = text("SELECT 1 FROM submission WHERE message_id = :message AND smsc_id = :smsc_id")
+    return connection.execute(query, {"message": part.message_id, "smsc_id": found.smsc_id}).first() is not None
 
 
 def accept(connection: Connection, pairs: Sequence[tuple[Orphan, Doubtful]]) -> int:

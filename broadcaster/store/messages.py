@@ -24,6 +24,8 @@ OPEN_LEASE_FOLD_MS: Final = 1_000
 """A lease open for longer is folded as far as it has come."""
 FOLD_ALL_ROWS: Final = 20_000
 _LAST_MS: Final = 1 << 62
+_GIVEN_BACK: Final = "state = 1 AND resolved IN ('released', 'policy')"
+"""Unknown, and set to be sent again: unknown it is once more when no later copy is sent and taken."""
 THROTTLED: Final = 0x58
 """ESME_RTHROTTLED (SMPP 3.4 §5.1.3): no fault of the message, so no try is counted against it."""
 
@@ -59,6 +61,9 @@ _BEST = text(
     "sum(CASE WHEN s.status IS NULL OR s.status = :throttled OR s.reason = 'link' THEN 0 ELSE 1 END) AS refusals "
     "FROM scratch CROSS JOIN submission s WHERE s.message_id = scratch.id GROUP BY s.message_id, s.part"
 ).bindparams(throttled=THROTTLED)
+
+
+_UNKNOWN_AGAIN = text(f"UPDATE submission SET state = 20 WHERE message_id IN (SELECT id FROM folded) AND {_GIVEN_BACK}")  # noqa: S608
 
 
 def due_ids(connection: Connection, lane_id: int, now_ms: int, limit: int) -> list[int]:
@@ -128,6 +133,15 @@ def record_outcomes(connection: Connection, outcomes: Sequence[Outcome]) -> None
     An attempt at a part of which the carrier has, or may have, an earlier one is marked as a possible duplicate.
     """
     append(connection, submission, Outcome._fields, outcomes, or_ignore=True)
+    execute_many(
+        connection,
+        f"UPDATE submission SET state = 20 WHERE message_id = ? AND part = ? AND attempt < ? AND {_GIVEN_BACK}",  # noqa: S608  a constant
+        [
+            (item.message_id, item.part, item.attempt)
+            for item in outcomes
+            if item.attempt > 1 and State.CANCELLED <= item.state < State.UNCERTAIN
+        ],
+    )
     execute_many(
         connection,
         "UPDATE submission SET dup_risk = true WHERE message_id = ? AND part = ? AND attempt = ? AND EXISTS ("
@@ -221,7 +235,7 @@ def recover(connection: Connection, epoch: int, now_ms: int, limit: int) -> int:
     row = connection.execute(
         text(
             "SELECT id, lane_id, first_id, last_id, message_ids FROM lease "
-            "WHERE closed_ms IS NULL AND epoch < :epoch ORDER BY id LIMIT 1"
+            "WHERE closed_ms IS NULL AND epoch < :epoch ORDER BY id DESC LIMIT 1"
         ),
         {"epoch": epoch},
     ).first()
@@ -278,6 +292,14 @@ def close_rest(connection: Connection, item: Lane, state: State, limit: int) -> 
                 "WHERE not_before_ms IS NOT NULL AND id >> :shift = :lane LIMIT :limit"
             ),
             {"shift": LANE_SHIFT, "lane": item.id, "state": int(state), "limit": limit},
+        )
+        connection.execute(_UNKNOWN_AGAIN)
+        connection.execute(
+            text(
+                "UPDATE folded SET new_state = :uncertain WHERE :uncertain <= (SELECT min(best) FROM ("
+                "  SELECT max(s.state) AS best FROM submission s WHERE s.message_id = folded.id GROUP BY s.part) AS parts)"
+            ),
+            {"uncertain": int(State.UNCERTAIN)},
         )
     return move_folded(connection)
 

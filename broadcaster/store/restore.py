@@ -6,26 +6,40 @@ as uncertain, so that nobody gets it twice, and leaves the rest to go on (I18).
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from sqlalchemy import Connection, select, text, update
+from sqlalchemy import Connection, bindparam, select, text, update
 
+from broadcaster.errors import RefusedError
+from broadcaster.lang import Said
 from broadcaster.model import CampaignState, State
 from broadcaster.rules.lifecycle import Action, move
 from broadcaster.store import messages
 from broadcaster.store.audit import Auditor
 from broadcaster.store.campaigns import Campaign, Lane, campaigns, change_campaign, change_lane, lanes
 from broadcaster.store.engine import Store
-from broadcaster.store.schema import installation, lease, submission
+from broadcaster.store.schema import LANE_SHIFT, installation, lease, submission
 from broadcaster.store.sidecar import OPEN, Mark, mark_of, read_mark, write_mark
 
 ADOPT: Final = "db-adopt"
 SLICE: Final = 1_000
 """How many messages one lease of a gap covers, and one transaction settles."""
 _REASON: Final = "restored"
+_UNANSWERED: Final = text(
+    "SELECT m.id FROM message m CROSS JOIN lane l WHERE m.id IN :ids AND l.id = m.id >> :shift "
+    "AND m.not_before_ms IS NULL AND m.state NOT IN (:cancelled, :lapsed) AND l.parts > ("
+    "  SELECT count(DISTINCT s.part) FROM submission s WHERE s.message_id = m.id AND s.state > :retry)"
+).bindparams(
+    bindparam("ids", expanding=True),
+    shift=LANE_SHIFT,
+    cancelled=int(State.CANCELLED),
+    lapsed=int(State.LAPSED),
+    retry=int(State.RETRY),
+)
 
 
 class Doubt(StrEnum):
@@ -56,18 +70,20 @@ class Gap(NamedTuple):
 class Survey(NamedTuple):
     """What taking a database over changes: messages that become uncertain, campaigns paused, and those closed for good.
 
-    A campaign is closed when it may have run in the gap to people this database does not know.
+    `unanswered` are the messages that this database itself knows to have been under way, without an outcome: they become uncertain
+    too, and are in no gap. A campaign is closed when it may have run in the gap to people this database does not know.
     """
 
     doubt: Doubt | None
     epoch: int
     gaps: list[Gap]
+    unanswered: int
     paused: list[str]
     closed: list[str]
 
     @property
     def uncertain(self) -> int:
-        """Return how many messages may have been sent."""
+        """Return how many messages may have been sent in the gaps."""
         return sum(gap.messages for gap in self.gaps)
 
 
@@ -83,7 +99,7 @@ def doubt_about(here: Mark, note: Mark | None) -> Doubt | None:
 def survey(connection: Connection, database: Path, *, nothing_sent: bool) -> Survey:
     """Return what `adopt` would change; `nothing_sent` is a person's word that no gap exists.
 
-    Raises `StoreError` for a note that cannot be read.
+    Raises `StoreError` for a note that cannot be read, `RefusedError` when the note disproves that word.
     """
     note = read_mark(database)
     here = mark_of(connection, database, 0)
@@ -91,14 +107,35 @@ def survey(connection: Connection, database: Path, *, nothing_sent: bool) -> Sur
     known = note if doubt is Doubt.OLDER else None
     found = campaigns(connection, *OPEN)
     epoch = max(here.epoch, note.epoch if note else 0) + 1
+    if nothing_sent and doubt is Doubt.OLDER:
+        raise RefusedError(
+            Said(
+                "Tệp mốc bên cạnh cho thấy dịch vụ còn chạy tiếp sau khi bản này được chép ra: không thể cam đoan chưa gửi gì.",
+                "The note beside the database shows that the service went on after this copy was made: nobody can state that nothing "
+                "was sent.",
+            ),
+            Said("chạy lại, không dùng --nothing-sent", "run it again without --nothing-sent"),
+        )
+    unanswered = _unanswered(connection)
     if doubt is None:
-        return Survey(doubt, epoch, [], [], [])
+        return Survey(doubt, epoch, [], unanswered, [], [])
     if nothing_sent:
-        return Survey(doubt, epoch, [], _running(found), [])
+        return Survey(doubt, epoch, [], unanswered, _running(found), [])
     closed = [item.name for item in found if not item.enlisted and not (known and item.id in known.campaigns)]
     kept = {item.id: item for item in found if item.enlisted}
     gaps = [_gap(connection, kept[lane.campaign_id].name, lane, known) for lane in lanes(connection, *kept)]
-    return Survey(doubt, epoch, [gap for gap in gaps if gap.messages], _running(found), closed)
+    return Survey(doubt, epoch, [gap for gap in gaps if gap.messages], unanswered, _running(found), closed)
+
+
+def _unanswered(connection: Connection) -> int:
+    """Return how many messages recovery will find under open leases without an outcome, each once."""
+    query = select(lease.c.first_id, lease.c.last_id, lease.c.message_ids).where(lease.c.closed_ms.is_(None))
+    found: set[int] = set()
+    for row in connection.execute(query).all():
+        ids = range(row.first_id, row.last_id + 1) if row.message_ids is None else json.loads(row.message_ids)
+        for some in _slices(ids):
+            found.update(connection.execute(_UNANSWERED, {"ids": some}).scalars())
+    return len(found)
 
 
 def _running(found: Iterable[Campaign]) -> list[str]:
@@ -119,7 +156,7 @@ def adopt(store: Store, auditor: Auditor, database: Path, *, reason: str, nothin
     """Take over a database that is in doubt, and return what was changed; the service must not run.
 
     The note is written anew in any case, with `now_ms` as the last moment seen: this is also how a person confirms the clock. Done
-    again after an interruption it goes on where it stopped. Raises `StoreError`.
+    again after an interruption it goes on where it stopped. Raises as `survey` does.
     """
     with store.write() as connection:
         messages.fold_all(connection)
@@ -132,10 +169,15 @@ def adopt(store: Store, auditor: Auditor, database: Path, *, reason: str, nothin
             "reason": reason,
             "nothing_sent": nothing_sent,
             "uncertain": found.uncertain,
+            "unanswered": found.unanswered,
             "paused": found.paused,
             "closed": found.closed,
         }
         auditor.record(connection, ADOPT, database.name, detail)
+        if found.doubt is not None and not nothing_sent:
+            # Before the commit: whichever of the two an interruption keeps, the next run finds the same gaps or none, and not
+            # another file than the note's, of which everybody may have been sent to.
+            write_mark(database, mark_of(connection, database, now_ms))
     while True:
         with store.write() as connection:
             if not messages.recover(connection, found.epoch, now_ms, SLICE + 1):

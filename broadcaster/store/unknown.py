@@ -29,6 +29,14 @@ MOST_COPIES = 2
 _OPEN_STILL = "(state = 20 OR (state = 1 AND resolved IN ('released', 'policy')))"
 """Unknown, or given back as unknown and not known since: what an answer may still settle. Spelt out, for the partial index."""
 
+_RESOLVE = (
+    "UPDATE submission SET state = CASE WHEN state = 1 AND ? < 20 AND EXISTS ("  # noqa: S608  a constant
+    "  SELECT 1 FROM message m WHERE m.id = submission.message_id AND m.not_before_ms IS NULL) THEN 1 ELSE ? END, "
+    "status = ?, smsc_id = ?, answered_ms = ?, resolved = ? "
+    f"WHERE message_id = ? AND part = ? AND attempt = ? AND {_OPEN_STILL}"
+)
+"""A refusal of the first copy does not end the message while the second is under way: that one's answer will."""
+
 
 def resolve(connection: Connection, outcomes: Sequence[Outcome]) -> int:
     """Settle unknown attempts by the carrier's late answers (F39, T3); return how many were still unknown.
@@ -38,6 +46,7 @@ def resolve(connection: Connection, outcomes: Sequence[Outcome]) -> int:
     """
     rows = [
         (
+            item.state,
             max(item.state, int(State.REFUSED)),
             item.status,
             item.smsc_id,
@@ -49,12 +58,7 @@ def resolve(connection: Connection, outcomes: Sequence[Outcome]) -> int:
         )
         for item in outcomes
     ]
-    settled = execute_many(
-        connection,
-        "UPDATE submission SET state = ?, status = ?, smsc_id = ?, answered_ms = ?, resolved = ? "  # noqa: S608  a constant
-        f"WHERE message_id = ? AND part = ? AND attempt = ? AND {_OPEN_STILL}",
-        rows,
-    )
+    settled = execute_many(connection, _RESOLVE, rows)
     if settled:
         choose(connection, {item.message_id for item in outcomes})
         receipts.settle_waiting(connection)

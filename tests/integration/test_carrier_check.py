@@ -9,6 +9,7 @@ import re
 import shutil
 import sys
 import threading
+import time
 import tomllib
 from pathlib import Path
 
@@ -270,10 +271,45 @@ ALWAYS_MENDED = "maintenance = [{ start = 2020-01-01T00:00:00+07:00, end = 2096-
 def test_a_carriers_terms_are_shown_as_they_stand_now(desk):
     desk.change("window = 100", "window = 100\nbinds = 2\nparts_per_day = 1000\n" + ALWAYS_MENDED)
     shown = json.loads(desk.ok("carrier", "show", "viettel", "--json"))
-    assert (shown["binds"], shown["tps_now"], shown["quota_left"], shown["test_numbers"]) == (2, 500, 1000, 2)
+    assert (shown["binds"], shown["tps_now"], shown["quota_left"], shown["test_numbers"]) == (2, 0, 1000, 2)
     assert shown["closed_until"] == shown["maintenance"][0]["end"]
     out = desk.ok("carrier", "show", "viettel")
     assert "đóng đến 00:00:00 01-01-2096" in out
     assert "đã gửi 0 phần trên hạn mức 1.000" in out
     speak("en")
     assert "closed until 00:00:00 01-01-2096" in desk.ok("carrier", "show", "viettel", "--lang", "en")
+
+
+def _shown_now(desk):
+    """What may be sent now, in words and in figures."""
+    words = next(line.split("Lúc này")[1].lstrip(" :") for line in desk.ok("carrier", "show", "viettel").splitlines() if "Lúc này" in line)
+    return words, json.loads(desk.ok("carrier", "show", "viettel", "--json"))["tps_now"]
+
+
+def test_what_may_be_sent_now_obeys_orders_and_quotas(desk):
+    from broadcaster.store import usage
+    from broadcaster.store.engine import Store
+
+    assert _shown_now(desk) == ("500 phần/s", 500)
+    assert not re.search(r"Hôm nay|Tháng này", desk.ok("carrier", "show", "viettel"))
+    assert json.loads(desk.ok("carrier", "show", "viettel", "--json"))["parts_today"] is None
+    desk.ok("carrier", "rate", "viettel", "20", "--reason", "thử")
+    assert _shown_now(desk) == ("20 phần/s", 20)
+    desk.change("window = 100", "window = 100\nparts_per_day = 5\nparts_per_month = 9")
+    store = Store(f"sqlite:///{desk.folder / 'state' / 'broadcaster.db'}")
+    for words in ("hết hạn mức ngày", "hết hạn mức tháng"):
+        with store.write() as connection:
+            usage.add(connection, "viettel", [time.time_ns()] * 5)
+        assert _shown_now(desk) == (words, 0)
+    desk.ok("carrier", "pause", "viettel", "--reason", "thử")
+    assert _shown_now(desk) == ("tạm ngừng", 0)
+    desk.ok("stop-all", "--reason", "thử")
+    assert _shown_now(desk) == ("đã dừng toàn bộ", 0)
+
+
+def test_a_card_is_shown_in_the_operators_words(desk):
+    out = desk.ok("carrier", "show", "viettel")
+    assert all(words in out for words in ("(viettel, diễn tập, 452-04)", "khoảng thời gian", "đã đến máy, mọi phần"))
+    assert not [word for word in ("rehearsal", "relative", "handset") if word in out]
+    desk.change("window = 100", 'window = 100\nhourly_tps = [{ window = "all-day", tps = 50 }]')
+    assert "cả ngày: 50" in desk.ok("carrier", "show", "viettel")

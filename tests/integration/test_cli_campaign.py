@@ -299,6 +299,7 @@ def test_schedule_asks_for_no_number_in_vain(stocked: Desk) -> None:
 
 
 def test_without_a_service_status_says_so_first(stocked: Desk) -> None:
+    from broadcaster.store import usage
     from broadcaster.store.engine import Store, service_lock
     from broadcaster.store.links import LinkRow, put_links
     from broadcaster.store.times import now_ms
@@ -320,6 +321,16 @@ def test_without_a_service_status_says_so_first(stocked: Desk) -> None:
         assert "không rõ" not in said
         assert all(word in said for word in ("đã kết nối", "12,5"))
         assert stocked.ok("campaign", "status", "thu", "--json").document["service_running"] is True
+        card = stocked.folder / "carriers" / "viettel.toml"
+        text = card.read_text("utf-8")
+        card.write_text(text.replace("window =", "parts_per_day = 1\nwindow ="), "utf-8")
+        with store.write() as connection:
+            usage.add(connection, "viettel", [now_ms() * 1_000_000])
+        assert "hết hạn mức ngày" in " ".join(stocked.ok("service", "status").out.split())
+        assert stocked.ok("service", "status", "--json").document["links"][0]["quota_used"] == "day"
+        card.write_text("broken", "utf-8")
+        assert "đã kết nối" in stocked.ok("service", "status").out
+        card.write_text(text, "utf-8")
     stocked.ok("campaign", "cancel", "thu", "--reason", "xong")
     assert stocked.ok("campaign", "status", "thu").out.startswith("thu:")
 
@@ -467,7 +478,61 @@ def test_nobody_left_is_said(desk: Desk, ended: Callable[[str], None]) -> None:
     ended("UPDATE message SET state = 50 WHERE state = 10")
     said = desk("campaign", "remainder", "ba-xa")
     assert said.code == 4
+    assert "Chú ý" not in said.err
     assert not list((desk.folder / "campaigns").glob("*con-lai*"))
+    ended("UPDATE message SET state = 30 WHERE id & 65535 = 1 AND state = 50")
+    ended("UPDATE tally SET state = 30")
+    assert "còn chờ biên nhận" in desk("campaign", "remainder", "ba-xa").err
+
+
+def test_a_remainder_under_a_bad_name_leaves_no_file(desk: Desk, ended: Callable[[str], None]) -> None:
+    before = sorted(desk.folder.rglob("*.toml"))
+    for dry_run in ([], ["--dry-run"]):
+        said = desk("campaign", "remainder", "ba-xa", "--output", "campaigns/Gửi tiếp.toml", *dry_run)
+        assert said.code == 5
+        assert "campaigns/Gửi tiếp.toml: tên tệp chiến dịch phải gồm chữ thường không dấu" in said.err
+    assert sorted(desk.folder.rglob("*.toml")) == before
+
+
+def test_a_remainder_that_cannot_be_written_says_why_in_vietnamese(desk: Desk, ended: Callable[[str], None]) -> None:
+    said = desk("campaign", "remainder", "ba-xa", "--output", "khong-co/tiep.toml")
+    assert said.code == 1
+    assert "không ghi được khong-co/tiep.toml: không có tệp hoặc thư mục này" in said.err
+
+
+def test_a_remainder_tells_what_may_still_become_known(desk: Desk, ended: Callable[[str], None]) -> None:
+    assert "Chú ý" not in desk.ok("campaign", "remainder", "ba-xa", "--dry-run").err
+    ended("UPDATE message SET state = 30 WHERE id & 65535 <= 3 AND state = 10")
+    ended("UPDATE message SET state = 20 WHERE id & 65535 IN (4, 5) AND state = 10")
+    ended("UPDATE tally SET messages = messages - 5")
+    ended("INSERT INTO tally SELECT lane_id, area_code, 30, 0, 3 FROM tally WHERE state = 10 LIMIT 1")
+    ended("INSERT INTO tally SELECT lane_id, area_code, 20, 0, 2 FROM tally WHERE state = 10 LIMIT 1")
+    ended(
+        "INSERT INTO submission (message_id, part, attempt, lease_id, carrier, state, answered_ms, reason, resolved) "
+        "SELECT id, 1, 1, 1, 'viettel', 20, 1, 'crash', CASE WHEN id & 65535 = 4 THEN 'settled' END FROM message WHERE state = 20"
+    )
+    document = desk.ok("campaign", "remainder", "ba-xa", "--dry-run", "--json").document
+    assert (document["recipients"], document["receipts_due"], document["uncertain_undecided"]) == (25, 3, 1)
+    said = desk.ok("campaign", "remainder", "ba-xa", "--dry-run")
+    assert "3 tin còn chờ biên nhận" in said.err
+    assert "1 tin chưa rõ kết quả còn chờ quyết định" in said.err
+
+
+def test_stopping_everything_says_what_it_does_and_when_campaigns_start(desk: Desk, ended: Callable[[str], None]) -> None:
+    stop = ["stop-all", "--reason", "thử"]
+    assert "(--dry-run) chưa thay đổi gì; không có chiến dịch nào đang gửi" in desk.ok(*stop, "--dry-run").out
+    ended("UPDATE campaign SET state = 'running'")
+    assert "(--dry-run) chưa thay đổi gì; sẽ tạm dừng: ba-xa\n" in desk.ok(*stop, "--dry-run").out
+    assert not desk.ok(*stop, "--dry-run", "--json").document["stopped"]
+    stopped = desk.ok(*stop).out
+    assert "chờ campaign resume: ba-xa" in stopped
+    assert "--dry-run" not in stopped
+    ended("UPDATE campaign SET state = 'scheduled'")
+    assert "chỉ bắt đầu sau khi gỡ lệnh dừng: ba-xa" in desk.ok(*stop).out
+    assert "chưa thay đổi gì; sẽ gỡ lệnh dừng toàn bộ\n" in desk.ok(*stop, "--lift", "--dry-run").out
+    lifted = desk.ok(*stop, "--lift").out
+    assert lifted.startswith("Đã gỡ lệnh dừng toàn bộ.\nĐã lên lịch, sẽ bắt đầu đúng giờ hẹn")
+    assert lifted.endswith(": ba-xa\n")
 
 
 def test_a_message_is_traced_by_reference_or_by_a_number_from_stdin(desk: Desk, ended: Callable[[str], None]) -> None:

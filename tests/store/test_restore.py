@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,13 +10,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from broadcaster.errors import StoreError
+from broadcaster.errors import RefusedError, StoreError
 from broadcaster.model import CampaignState, State
 from broadcaster.store import restore
 from broadcaster.store.audit import Auditor, entries, first_break
 from broadcaster.store.campaigns import Lane, change_campaign, change_lane, find_campaign, insert_campaign, lanes, next_epoch
 from broadcaster.store.engine import Store
-from broadcaster.store.messages import Outcome, close_leases, defer, open_range, record_outcomes
+from broadcaster.store.messages import Outcome, close_leases, defer, open_list, open_range, record_outcomes
 from broadcaster.store.restore import Doubt, adopt, doubt_about, survey
 from broadcaster.store.sidecar import Mark, mark_of, read_mark, write_mark
 
@@ -179,7 +180,7 @@ def test_an_older_database_goes_on_behind_what_may_have_been_sent(
         actions = [(entry.action, entry.subject) for entry in entries(connection)]
         assert actions == [("pause", "mot"), ("db-adopt", store.path.name)]
         assert first_break(connection, audit_key) is None
-        assert survey(connection, store.path, nothing_sent=False) == restore.Survey(None, found.epoch + 1, [], [], [])
+        assert survey(connection, store.path, nothing_sent=False) == restore.Survey(None, found.epoch + 1, [], 0, [], [])
     store.close()
 
 
@@ -275,8 +276,96 @@ def test_a_gap_larger_than_a_slice_is_settled_whole_and_again_after_an_interrupt
             take_over(installed_store, auditor)
     assert states(installed_store) == [State.READY] * 7
     assert installed_store.path is not None
-    assert doubt(installed_store, installed_store.path) is Doubt.UNMARKED
-    take_over(installed_store, auditor)
+    assert doubt(installed_store, installed_store.path) is None
+    assert take_over(installed_store, auditor).unanswered == 7
     assert states(installed_store) == [State.UNCERTAIN] * 7
     with installed_store.read() as connection:
         tally_agrees(connection)
+
+
+@pytest.mark.parametrize("further", [{"lease": 2}, {"epoch": 2}])
+def test_nobody_can_state_that_nothing_was_sent_where_the_note_shows_that_the_service_went_on(
+    installed_store: Store, run_lane: Callable[..., Lane], auditor: Auditor, database: Path, further: dict[str, int]
+) -> None:
+    lane = run_lane(3)
+    lease_next(installed_store, lane, 1, state=State.ACCEPTED)
+    before = note(installed_store)._replace(**further)
+    write_mark(database, before)
+    with pytest.raises(RefusedError) as caught:
+        take_over(installed_store, auditor, nothing_sent=True)
+    assert "--nothing-sent" in str(caught.value.hint)
+    assert read_mark(database) == before
+    with installed_store.read() as connection:
+        assert find_campaign(connection, "mot").state is CampaignState.RUNNING
+        assert list(entries(connection)) == []
+        with pytest.raises(RefusedError):
+            survey(connection, database, nothing_sent=True)
+
+
+@pytest.mark.parametrize("nothing_sent", [False, True])
+def test_what_was_under_way_in_the_copy_itself_is_counted_apart(
+    installed_store: Store, run_lane: Callable[..., Lane], auditor: Auditor, database: Path, nothing_sent: bool
+) -> None:
+    lane = run_lane(12, 2)
+    lease_next(installed_store, lane, 2, state=State.ACCEPTED)
+    open_id = lease_next(installed_store, lane, 6)
+    three, four, five, six, seven = (lane.first_id + offset for offset in range(2, 7))
+    made = [
+        (three, 1, State.ACCEPTED),  # Its second part has no outcome.
+        *((four, part, State.RETRY) for part in (1, 2)),  # Set aside below: a second try, made after the copy if at all.
+        *((five, part, State.RETRY) for part in (1, 2)),  # Under a second lease as well.
+        *((six, part, State.REFUSED) for part in (1, 2)),
+        (seven, 1, State.CANCELLED),
+        (seven, 2, State.CANCELLED),
+    ]
+    with installed_store.write() as connection:
+        outcomes = [Outcome(one, part, 1, open_id, "viettel", int(state), 0, None, 1, NOW_MS, None) for one, part, state in made]
+        record_outcomes(connection, outcomes)
+        defer(connection, [(NOW_MS + 1, four)])
+        open_list(connection, lane.id, 1, [five], lane.parts, NOW_MS)
+    write_mark(database, note(installed_store)._replace(inode=1))
+    with installed_store.read() as connection:
+        planned = survey(connection, database, nothing_sent=nothing_sent)
+    found = take_over(installed_store, auditor, nothing_sent=nothing_sent)
+    assert (found.unanswered, found.uncertain) == (3, 0 if nothing_sent else 5)
+    assert planned == found
+    assert states(installed_store).count(State.UNCERTAIN) == found.unanswered + found.uncertain
+    with installed_store.read() as connection:
+        ((detail,),) = connection.execute(text("SELECT detail_json FROM audit WHERE action = 'db-adopt'"))
+        assert survey(connection, database, nothing_sent=False).unanswered == 0
+    assert (json.loads(detail)["unanswered"], json.loads(detail)["uncertain"]) == (3, found.uncertain)
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_a_takeover_done_again_after_an_interruption_names_nobody_else(
+    installed_store: Store,
+    run_lane: Callable[..., Lane],
+    auditor: Auditor,
+    database: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    committed: bool,
+) -> None:
+    lane = run_lane(9)
+    write_mark(database, note(installed_store)._replace(lease=1, inode=1, lanes={lane.id: 5}))
+
+    def stop(*_values: object) -> int:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        if committed:
+            broken.setattr(restore.messages, "recover", stop)
+        else:
+
+            def write_and_stop(path: Path, mark: Mark) -> None:
+                write_mark(path, mark)
+                stop()
+
+            broken.setattr(restore, "write_mark", write_and_stop)
+        with pytest.raises(KeyboardInterrupt):
+            take_over(installed_store, auditor)
+    found = take_over(installed_store, auditor)
+    assert found.uncertain + found.unanswered == 4
+    assert states(installed_store) == [State.UNCERTAIN] * 4 + [State.READY] * 5
+    with installed_store.read() as connection:
+        assert find_campaign(connection, "mot").state is CampaignState.PAUSED
+    assert doubt(installed_store, database) is None

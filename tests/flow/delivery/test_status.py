@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import time
+from datetime import time, timedelta
 
 import pytest
 
@@ -116,10 +116,54 @@ def test_the_end_is_predicted_with_what_the_quota_has_lost_already(field):
     assert tomorrow - today > 3_600_000
 
 
-def test_a_halted_lane_says_why(field):
+@pytest.mark.sqlite_only
+@pytest.mark.usefixtures("_service")
+def test_a_quota_without_room_for_a_message_is_told_with_the_end_tomorrow(field):
+    field.warn(10, card={"tps": 500, "parts_per_day": 10})
+    assert look(field).carriers[0].quota_used is None
+    with field.store.write() as connection:
+        usage.add(connection, "viettel", [to_ms(field.clock.now()) * 1_000_000] * 10)
+    (found,) = look(field).carriers
+    assert found.quota_used == "day"
+    assert found.finish_ms is not None
+    assert found.finish_ms - to_ms(field.clock.now()) > 3_600_000
+
+
+@pytest.mark.sqlite_only
+@pytest.mark.usefixtures("_service")
+def test_an_end_that_the_deadline_forbids_is_not_told(field):
+    field.warn(10, card={"tps": 500, "parts_per_month": 10})
+    with field.store.write() as connection:
+        usage.add(connection, "viettel", [to_ms(field.clock.now()) * 1_000_000] * 10)
+    (found,) = look(field).carriers
+    assert (found.quota_used, found.finish_ms, found.left) == ("month", None, 10)
+
+
+@pytest.mark.sqlite_only
+@pytest.mark.usefixtures("_service")
+def test_a_closed_carrier_says_until_when(field):
+    now = field.clock.now()
+    field.warn(10, card={"tps": 500, "maintenance": ((now - timedelta(hours=1), now + timedelta(hours=1)),)})
+    (found,) = look(field).carriers
+    assert found.closed_until_ms == to_ms(now + timedelta(hours=1))
+    assert found.finish_ms is not None
+    assert found.finish_ms > found.closed_until_ms
+
+
+def test_a_carrier_that_takes_parts_is_neither_closed_nor_used_up(field):
     field.warn(3)
+    (found,) = look(field).carriers
+    assert (found.closed_until_ms, found.quota_used) == (None, None)
+
+
+@pytest.mark.sqlite_only
+@pytest.mark.usefixtures("_service")
+def test_a_halted_lane_says_why_and_has_no_end(field):
+    field.warn(3)
+    assert look(field).carriers[0].finish_ms is not None
     field.sql("UPDATE lane SET halted = 'RINVSRCADR'")
-    assert look(field).carriers[0].halted == "RINVSRCADR"
+    (found,) = look(field).carriers
+    assert (found.halted, found.finish_ms) == ("RINVSRCADR", None)
 
 
 def test_signatures_are_judged_by_the_register_of_now(field):

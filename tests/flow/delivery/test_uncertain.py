@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import contextmanager
+
 import pytest
 
 from broadcaster.errors import NotFoundError, RefusedError
@@ -9,7 +12,10 @@ from broadcaster.files.prefixes import read_plan
 from broadcaster.flow import admit, control, uncertain
 from broadcaster.flow.trace import trace
 from broadcaster.model import CampaignState, State, UnknownPolicy
+from broadcaster.rules.lifecycle import Action, move
+from broadcaster.store import messages
 from broadcaster.store.audit import Auditor
+from broadcaster.store.campaigns import change_campaign, find_campaign, insert_campaign, lanes
 from broadcaster.store.times import to_ms
 
 TWO_PARTS = "CANH BAO LUA DAO " * 12
@@ -123,6 +129,66 @@ def test_a_finished_campaign_is_paused_by_a_release(doubtful):
     done = release(field, 2)
     assert (done.campaign.state, done.campaign.finished_ms) == (CampaignState.PAUSED, None)
     assert "I15" not in field.failing()
+
+
+def between(field, monkeypatch, act):
+    """Have `act` done with a transaction of its own before each of the flow's, but for the first."""
+    real, begun = field.store.write, []
+
+    @contextmanager
+    def write():
+        if begun:
+            with real() as connection:
+                act(connection)
+        begun.append(True)
+        with real() as connection:
+            yield connection
+
+    monkeypatch.setattr(field.store, "write", write)
+
+
+def finish_what_has_nothing_left(connection):
+    found = find_campaign(connection, "dien-tap")
+    if not any(messages.open_count(connection, lane.id) for lane in lanes(connection, found.id)):
+        change_campaign(connection, found.id, move(found.state, Action.FINISH), finished_ms=6)
+
+
+def test_a_release_leaves_the_service_no_moment_to_finish_the_campaign(doubtful, monkeypatch):
+    field = doubtful()
+    field.sql("UPDATE campaign SET state = 'finished', finished_ms = 5")
+    monkeypatch.setattr(uncertain, "SLICE", 1)
+    between(field, monkeypatch, finish_what_has_nothing_left)
+    done = release(field, 2)
+    assert (done.messages, done.campaign.state) == (2, CampaignState.PAUSED)
+    assert uncertain.waiting(field.store, "dien-tap").messages == 0
+
+
+def test_a_campaign_that_ends_between_two_slices_is_released_no_further(doubtful, monkeypatch):
+    field = doubtful()
+    monkeypatch.setattr(uncertain, "SLICE", 1)
+    between(field, monkeypatch, lambda connection: change_campaign(connection, 1, CampaignState.HALTED))
+    assert release(field, 2).messages == 1
+    assert field.states()[3] is State.UNCERTAIN
+
+
+def test_nothing_is_released_while_a_remainder_stands(doubtful):
+    field = doubtful()
+    content = json.dumps({"order": {"audience": {"remainder_of": "dien-tap"}}})
+    with field.store.write() as connection:
+        insert_campaign(
+            connection,
+            name="con-lai",
+            content_json=content,
+            digest="-",
+            recipients=1,
+            submitted_by="x",
+            submitted_ms=1,
+            roster_ids=[],
+        )
+    with pytest.raises(RefusedError, match="con-lai"):
+        release(field, 2)
+    assert field.audited("uncertain-release") == 0
+    assert field.states()[2] is State.UNCERTAIN
 
 
 def test_what_is_settled_stays_uncertain_and_is_never_released(doubtful):

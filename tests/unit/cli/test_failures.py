@@ -161,3 +161,12 @@ def test_a_missing_config_file_is_named(cli, tmp_path: Path) -> None:
     said = cli("--config", str(tmp_path / "none.toml"), "template", "list")
     assert said.code == 5
     assert "none.toml" in said.err
+
+
+@pytest.mark.parametrize(
+    ("code", "vietnamese", "english"),
+    [(errno.ENOSPC, "hết chỗ trên đĩa", "no space is left on the disk"), (errno.EIO, os.strerror(errno.EIO), os.strerror(errno.EIO))],
+)
+def test_a_file_that_cannot_be_written_says_why_in_both_languages(code: int, vietnamese: str, english: str) -> None:
+    told = failures.unwritable(Path("ra.csv"), OSError(code, os.strerror(code))).message
+    assert (told.vi, told.en) == (f"không ghi được ra.csv: {vietnamese}", f"cannot write ra.csv: {english}")

@@ -83,6 +83,31 @@ tps = 50
     assert (card.receipt_scope, card.user_message_reference, card.cancels) == ("last", True, True)
 
 
+def test_closed_windows_that_leave_a_minute_are_taken(tmp_path: Path) -> None:
+    for windows in ('"00:00-11:59", "12:00-24:00"', '"00:01-12:00", "12:00-24:00"', '"00:00-23:59", "01:00-02:00"'):
+        assert read_card(write(tmp_path, f"{CARD}closed = [{windows}]\n"), ENV).closed
+
+
+@pytest.mark.parametrize("line", ['closed = ["22:00-02:00"]', 'hourly_tps = [{ window = "22:00-02:00", tps = 1 }]'])
+def test_a_window_across_midnight_is_shown_as_two(tmp_path: Path, line: str) -> None:
+    (found,) = problems(tmp_path, f"{CARD}{line}\n")
+    assert found.message.vi == "khung giờ không được qua nửa đêm; ghi thành hai khung: 22:00-24:00 và 00:00-02:00"
+    assert "all-day" not in found.message.en
+
+
+def test_any_other_wrong_window_is_shown_a_right_one(tmp_path: Path) -> None:
+    for window in ("2:00-3:00", "02:00", "02:00-02:00", "25:00-02:00"):
+        (found,) = problems(tmp_path, f'{CARD}closed = ["{window}"]\n')
+        assert found.message.vi == "phải là khung giờ dạng 02:00-03:00"
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "1.5", '"much"', "true"])
+def test_a_wrong_quota_is_told_that_it_may_be_unlimited(tmp_path: Path, value: str) -> None:
+    (found,) = problems(tmp_path, f"{CARD}parts_per_day = {value}\n")
+    assert '"unlimited"' in found.message.vi
+    assert '"unlimited"' in found.message.en
+
+
 def test_the_password_shows_nowhere(tmp_path: Path) -> None:
     assert "secret" not in repr(read_card(write(tmp_path, CARD), ENV))
     with pytest.raises(InvalidFileError) as caught:
@@ -121,6 +146,8 @@ def test_the_password_shows_nowhere(tmp_path: Path) -> None:
         ("tps = 500", 'tps = 5\n[[hourly_tps]]\nwindow = "22:00-24:00"\ntps = 0', "hourly_tps[1].tps", 12),
         ("tps = 500", 'tps = 5\nclosed = ["2:00-3:00"]', "closed", 10),
         ("tps = 500", 'tps = 5\nclosed = ["all-day"]', "closed", 10),
+        ("tps = 500", 'tps = 5\nclosed = ["12:00-24:00", "00:00-06:00", "05:00-12:00"]', "closed", 10),
+        ("tps = 500", "tps = 5\nparts_per_month = true", "parts_per_month", 10),
         (
             "tps = 500",
             "tps = 5\nmaintenance = [{ start = 2026-12-01T00:00:00, end = 2026-12-02T00:00:00Z }]",

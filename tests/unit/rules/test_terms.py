@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from broadcaster.files.carriers import read_card
 from broadcaster.model import CarrierCard, DailyWindow
-from broadcaster.rules.terms import closed_until, quota_left, tps_now
+from broadcaster.rules.terms import closed_until, quota_left, quota_used, tps_now
 
 CARD = read_card(Path(__file__).parents[3] / "carriers" / "rehearsal" / "viettel.toml", {})
 ZONE = ZoneInfo("Asia/Ho_Chi_Minh")
@@ -114,3 +114,21 @@ def test_whenever_it_is_closed_it_opens_at_the_instant_named(hours: list[tuple[i
 )
 def test_the_tighter_quota_counts(day: int | None, month: int | None, used: tuple[int, int], left: int | None) -> None:
     assert quota_left(card(parts_per_day=day, parts_per_month=month), *used) == left
+
+
+@pytest.mark.parametrize(
+    ("day", "month", "used", "parts", "found"),
+    [
+        (None, None, (99, 99), 1, None),
+        (10, None, (9, 9), 1, None),
+        (10, None, (10, 10), 1, "day"),
+        (10, None, (9, 9), 2, "day"),
+        (None, 30, (1, 30), 1, "month"),
+        (None, 30, (1, 29), 1, None),
+        (10, 30, (10, 30), 1, "month"),
+    ],
+)
+def test_a_quota_without_room_for_a_message_is_named(
+    day: int | None, month: int | None, used: tuple[int, int], parts: int, found: str | None
+) -> None:
+    assert quota_used(card(parts_per_day=day, parts_per_month=month), *used, parts) == found

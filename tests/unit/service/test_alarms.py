@@ -191,10 +191,14 @@ def test_without_a_way_it_is_only_logged(clock: Clock) -> None:
 def test_what_the_log_says_of_a_carrier_is_heard(clock: Clock) -> None:
     async def act(alarms: Alarms) -> None:
         alarms.hear({"event": "link", "carrier": "viettel"})
-        for event in ("carrier-halted", "carrier-halted", "id-rule"):
+        for event in ("carrier-halted", "carrier-halted", "id-rule", "quota-used"):
             alarms.hear({"event": event, "carrier": "viettel", "reason": "ESME_RINVSRCADR {x}"})
         await asyncio.sleep(0)
 
     lines = play(clock, act)
-    assert [(line["cause"], line["carrier"]) for line in lines] == [("carrier-halted", "viettel"), ("id-rule", "viettel")]
+    assert [(line["cause"], line["carrier"]) for line in lines] == [
+        ("carrier-halted", "viettel"),
+        ("id-rule", "viettel"),
+        ("quota-used", "viettel"),
+    ]
     assert "ESME_RINVSRCADR {x}" in lines[0]["reason"]
