@@ -45,8 +45,9 @@ coverage: $(STAMP) ## the tests of the SMPP package, which must run through ever
 	$(BIN)/coverage run --branch --source=broadcaster/smpp --data-file=$(VENV)/.coverage -m pytest -q -p no:xdist tests/unit/smpp
 	$(BIN)/coverage report --data-file=$(VENV)/.coverage --show-missing --skip-covered --fail-under=100
 
-prove: $(STAMP) ## what `make test` takes a dose of, in full: malformed PDUs, receipt histories, generated PDUs, SEEDS simulations, broken promises
-	BROADCASTER_PROVE=1 $(BIN)/python -m pytest -n auto tests/fuzz
+prove: $(STAMP) ## what `make test` takes a dose of, in full: malformed PDUs, receipt histories, generated PDUs, kills, power cuts, SEEDS simulations, broken promises
+	BROADCASTER_PROVE=1 $(BIN)/python -m pytest -n auto tests/fuzz tests/protocol/test_catalogue_in_time.py \
+		tests/integration/test_kills.py tests/integration/test_power_loss.py
 	$(BIN)/python tests/sim/replay.py --count $(SEEDS) --least 20
 	$(BIN)/python -m tests.mutants.hunt
 

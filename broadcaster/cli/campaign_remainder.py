@@ -129,7 +129,9 @@ def _unsettled(installation: Installation, name: str) -> Unsettled:
     from broadcaster.store.gauges import totals_of_campaigns
 
     with installation.store.read() as connection:
-        _, counted = totals_of_campaigns(connection, (), (name,))[name]
+        totals = totals_of_campaigns(connection, (), (name,))
+    # A campaign that was cancelled before its messages were written out has no totals.
+    counted = totals[name][1] if name in totals else {}
     return Unsettled(counted.get(State.ACCEPTED, 0), uncertain.waiting(installation.store, name).messages)
 
 
@@ -219,7 +221,7 @@ def _warnings(unsettled: Unsettled) -> list[Said]:
         found.append(
             Said(
                 f"Chú ý: {count} tin còn chờ biên nhận nên chưa tính vào; biên nhận đến sau khi đã trình lệnh không thêm được ai.",
-                f"Note: {count} messages still wait for their receipts and do not count; no receipt after the submission adds anyone.",
+                f"Note: {count} messages still wait for receipts and do not count; no receipt after the submission adds anyone.",
             )
         )
     if unsettled.uncertain_undecided:

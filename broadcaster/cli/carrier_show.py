@@ -146,7 +146,7 @@ def _document(card: CarrierCard, now: _Now) -> dict[str, Any]:
 
 
 def _show(card: CarrierCard, now: _Now) -> None:
-    unlimited, counted = say("không giới hạn", "unlimited"), _has_quotas(card)
+    unlimited = say("không giới hạn", "unlimited")
     hourly = [f"{_hours(window)}: {tps}" for window, tps in card.hourly_tps]
     outages = [f"{output.moment(start)} – {output.moment(end)}" for start, end in card.maintenance if end > now.at]
     coding = f"GSM 0x{card.gsm_data_coding:02X} ({card.gsm_alphabet}), UCS-2 0x{card.ucs2_data_coding:02X}"
@@ -161,8 +161,7 @@ def _show(card: CarrierCard, now: _Now) -> None:
             say("Lúc này", "Now"): _now(card, now),
             say("Giờ đóng", "Closed"): ", ".join(map(_hours, card.closed)) or None,
             say("Bảo trì", "Maintenance"): "; ".join(outages) or None,
-            say("Hôm nay", "Today"): _share(now.usage.today_parts, card.parts_per_day) if counted else None,
-            say("Tháng này", "This month"): _share(now.usage.month_parts, card.parts_per_month) if counted else None,
+            **(_shares(card, now.usage) if _has_quotas(card) else {}),
             say("Nội dung", "Texts"): say(
                 f"tối đa {card.max_parts} phần, ghép kiểu {card.long_text}, mã {coding}",
                 f"at most {card.max_parts} parts, long ones by {card.long_text}, coding {coding}",
@@ -202,6 +201,13 @@ def _now(card: CarrierCard, now: _Now) -> str:
     if tps is None:
         return say("không giới hạn", "unlimited")
     return say(f"{output.number(tps)} phần/s", f"{output.number(tps)} parts/s")
+
+
+def _shares(card: CarrierCard, usage: Usage) -> dict[str, str]:
+    return {
+        say("Hôm nay", "Today"): _share(usage.today_parts, card.parts_per_day),
+        say("Tháng này", "This month"): _share(usage.month_parts, card.parts_per_month),
+    }
 
 
 def _share(parts: int, quota: int | None) -> str:

@@ -9,18 +9,19 @@ import datetime as dt
 import re
 import ssl
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import AwareDatetime, Field, field_validator, model_validator
 
 from broadcaster.errors import ConfigurationError, InvalidFileError, Problem
+from broadcaster.files.hours import card_window, cover_the_day
 from broadcaster.files.places import line_of
 from broadcaster.files.prefixes import read_plan
 from broadcaster.files.tomlfile import Table, load
 from broadcaster.lang import Said
-from broadcaster.model import CarrierCard, CarrierCode, DailyWindow, DropReason, Endpoint, Environment, IdRule, Msisdn, Secret
+from broadcaster.model import CarrierCard, CarrierCode, DropReason, Endpoint, Environment, IdRule, Msisdn, Secret
 from broadcaster.rules.order import parse_window
 from broadcaster.smpp.status import Verdict
 
@@ -33,8 +34,6 @@ MOST_ALTERNATES: Final = 8
 _CODE: Final = re.compile(r"[a-z][a-z0-9-]{0,30}", re.ASCII)
 _ALTERNATE: Final = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9.-]{1,253})):(?P<port>[0-9]{1,5})", re.ASCII)
 _STATUS: Final = re.compile(r"0x[0-9A-Fa-f]{1,8}|[0-9]{1,10}", re.ASCII)
-
-_NO_WINDOW: Final = Said(vi="phải là khung giờ dạng 02:00-03:00", en="must be a window such as 02:00-03:00")
 
 _IdForm = Literal["raw", "hex", "dec"]
 _Ascii = Annotated[str, Field(pattern=r"^[ -~]*$")]
@@ -50,7 +49,7 @@ class _HourlyTps(Table):
     @field_validator("window")
     @classmethod
     def _readable(cls, window: str) -> str:
-        _hours(window)
+        card_window(window)
         return window
 
 
@@ -150,7 +149,7 @@ class _Card(Table):
     @field_validator("closed")
     @classmethod
     def _windows(cls, windows: tuple[str, ...]) -> tuple[str, ...]:
-        if _cover_the_day(list(map(_hours, windows))):
+        if cover_the_day(list(map(card_window, windows))):
             raise ValueError(
                 Said(
                     vi="các khung giờ closed gộp lại không được phủ cả ngày: sẽ không gửi được tin nào",
@@ -325,42 +324,6 @@ def read_cards(folder: Path, env: Mapping[str, str], environment: Environment) -
     if problems:
         raise InvalidFileError(problems)
     return cards
-
-
-def _hours(text: str) -> DailyWindow:
-    """Return a window of a card. Raises `ValueError` carrying a `Said`, which shows how to write one across midnight."""
-    try:
-        return parse_window(text)
-    except ValueError:
-        raise ValueError(_across_midnight(text) or _NO_WINDOW) from None
-
-
-def _across_midnight(text: str) -> Said | None:
-    """Say as which two windows one across midnight is written; None when it is no such window."""
-    opens, _, closes = text.partition("-")
-    halves = (f"{opens}-24:00", f"00:00-{closes}")
-    try:
-        evening, morning = map(parse_window, halves)
-    except ValueError:
-        return None
-    if evening.opens <= morning.closes:
-        return None
-    return Said(
-        vi=f"khung giờ không được qua nửa đêm; ghi thành hai khung: {halves[0]} và {halves[1]}",
-        en=f"a window cannot span midnight; write two windows: {halves[0]} and {halves[1]}",
-    )
-
-
-def _cover_the_day(windows: Sequence[DailyWindow]) -> bool:
-    """Tell whether no minute of the day is outside all windows."""
-    covered = dt.time(0)
-    for window in sorted(windows, key=lambda window: window.opens):
-        if window.opens > covered:
-            return False
-        if window.closes == dt.time(0):
-            return True
-        covered = max(covered, window.closes)
-    return False
 
 
 def _endpoint(text: str) -> Endpoint | None:

@@ -282,7 +282,9 @@ def test_a_carriers_terms_are_shown_as_they_stand_now(desk):
 
 def _shown_now(desk):
     """What may be sent now, in words and in figures."""
-    words = next(line.split("Lúc này")[1].lstrip(" :") for line in desk.ok("carrier", "show", "viettel").splitlines() if "Lúc này" in line)
+    words = next(
+        line.split("Lúc này")[1].lstrip(" :") for line in desk.ok("carrier", "show", "viettel").splitlines() if "Lúc này" in line
+    )
     return words, json.loads(desk.ok("carrier", "show", "viettel", "--json"))["tps_now"]
 
 

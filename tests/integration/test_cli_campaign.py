@@ -485,6 +485,14 @@ def test_nobody_left_is_said(desk: Desk, ended: Callable[[str], None]) -> None:
     assert "còn chờ biên nhận" in desk("campaign", "remainder", "ba-xa").err
 
 
+def test_nobody_is_left_of_a_campaign_that_never_began(stocked: Desk) -> None:
+    stocked.ok("campaign", "submit", stocked.order("thu"), "--as", "can-bo-soan")
+    stocked.ok("campaign", "cancel", "thu", "--reason", "hoãn")
+    said = stocked("campaign", "remainder", "thu")
+    assert said.code == 4
+    assert "Không còn ai để gửi tiếp" in said.err
+
+
 def test_a_remainder_under_a_bad_name_leaves_no_file(desk: Desk, ended: Callable[[str], None]) -> None:
     before = sorted(desk.folder.rglob("*.toml"))
     for dry_run in ([], ["--dry-run"]):

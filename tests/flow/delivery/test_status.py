@@ -133,8 +133,9 @@ def test_a_quota_without_room_for_a_message_is_told_with_the_end_tomorrow(field)
 @pytest.mark.usefixtures("_service")
 def test_an_end_that_the_deadline_forbids_is_not_told(field):
     field.warn(10, card={"tps": 500, "parts_per_month": 10})
+    yesterday = field.clock.now() - timedelta(days=1)
     with field.store.write() as connection:
-        usage.add(connection, "viettel", [to_ms(field.clock.now()) * 1_000_000] * 10)
+        usage.add(connection, "viettel", [to_ms(yesterday) * 1_000_000] * 10)
     (found,) = look(field).carriers
     assert (found.quota_used, found.finish_ms, found.left) == ("month", None, 10)
 

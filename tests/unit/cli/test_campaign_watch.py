@@ -17,11 +17,12 @@ SIX_MS = int(dt.datetime(2026, 1, 31, 6, tzinfo=dt.timezone(dt.timedelta(hours=7
 
 def progress(**values: Any) -> Progress:
     counts = dict.fromkeys(
-        ("messages", "parts", "excluded", "sent", "accepted", "delivered", "failed", "refused", "uncertain", "suppressed", "closed"), 0
+        ("messages", "parts", "excluded", "sent", "accepted", "delivered", "failed", "refused", "uncertain", "suppressed", "closed"),
+        0,
     )
     common = {"carrier": CarrierCode("viettel"), "link": "bound", "reason": "", "left": 5}
     nothing = dict.fromkeys(("rate_tps", "limit_tps", "finish_ms", "halted"))
-    return Progress(**{**counts, **common, **nothing, **values})  # type: ignore[arg-type]
+    return Progress(**{**counts, **common, **nothing, **values})
 
 
 @pytest.mark.parametrize(
