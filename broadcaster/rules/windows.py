@@ -87,15 +87,3 @@ def sending_allowed(order: Order, started_at: dt.datetime, now: dt.datetime) -> 
     if now >= started_at + dt.timedelta(hours=order.deadline_h):
         return "over"
     return "open" if is_open(order.window, now) else "closed"
-
-
-def validity_end(order: Order, at: dt.datetime) -> dt.datetime:
-    """Return until when the carrier may keep trying a message written at `at`: `validity_h`, never beyond the window's end.
-
-    ValueError when the window is closed at `at`, for nothing may be written then.
-    """
-    if not is_open(order.window, at):
-        raise ValueError(f"the window is closed at {at.isoformat()}")
-    until = (at + dt.timedelta(hours=order.validity_h)).astimezone(dt.UTC)
-    closes = closes_at(order.window, at)
-    return until if closes is None else min(until, closes)

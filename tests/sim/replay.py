@@ -2,7 +2,6 @@
 
 `--log` shows what the service said. `--count` plays that many seeds from `--first` on, `--seconds` plays on for so long, in as many
 processes as there are processors; both end with what was met, and with `--least` whatever was met less often than that is wrong too.
-`--mutants` breaks the program's promises one by one, and expects each to be noticed.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from typing import NamedTuple
 
-from mutants import MUTANTS
 from sim_checks import judge
 from sim_coverage import missing
 from sim_field import discard_master
@@ -25,7 +23,6 @@ from sim_scenario import draw
 from sim_world import Record, simulate
 
 AT_ONCE = 10
-MOST_SEEDS = 40
 
 
 class Played(NamedTuple):
@@ -87,23 +84,6 @@ def _play_many(options: argparse.Namespace) -> int:
     return 1 if wrong or few else 0
 
 
-def _play_mutants(options: argparse.Namespace) -> int:
-    """Break each promise until a simulation notices, `--count` of them at most."""
-    alive = []
-    for name, broken in MUTANTS.items():
-        for seed in range(options.first, options.first + (options.count or MOST_SEEDS)):
-            with broken():
-                _, wrong = simulate(draw(seed), judge)
-            if wrong:
-                print(f"{name}: seed {seed}: {wrong[0][:120]}", flush=True)
-                break
-        else:
-            print(f"{name}: NOT NOTICED", flush=True)
-            alive.append(name)
-    discard_master()
-    return 1 if alive else 0
-
-
 def _tell(seed: int, wrong: list[str]) -> None:
     print(f"seed {seed} is wrong; again: .venv/bin/python tests/sim/replay.py {seed} --log", flush=True)
     for each in wrong:
@@ -133,10 +113,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--least", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--mutants", action="store_true")
     options = parser.parse_args()
-    if options.mutants:
-        return _play_mutants(options)
     if not options.seeds:
         return _play_many(options)
     bad = False

@@ -134,7 +134,6 @@ def test_the_hosts_time_zone_changes_nothing(window: DailyWindow, at: dt.datetim
                     opens,
                     windows.may_start(order, at, at),
                     windows.sending_allowed(order, at, at + 47 * HOUR),
-                    windows.validity_end(order, opens),
                 )
             )
     assert len(answers) == 1
@@ -189,21 +188,6 @@ def test_a_campaign_starts_when_due_open_and_not_too_late(now: str, may: bool, v
 )
 def test_sending_is_open_closed_or_over(now: str, sending: str) -> None:
     assert windows.sending_allowed(an_order(deadline_h=24), vietnam("2026-11-23T20:00"), vietnam(now)) == sending
-
-
-@given(any_window, instants, st.integers(1, 72))
-def test_validity_ends_within_the_window(window: DailyWindow, at: dt.datetime, validity_h: int) -> None:
-    order = an_order(window, validity_h=validity_h)
-    opens = windows.next_open(window, at)
-    until = windows.validity_end(order, opens)
-    closes = windows.closes_at(window, opens)
-    assert opens < until <= opens + validity_h * HOUR
-    assert until == (opens + validity_h * HOUR if closes is None else min(closes, opens + validity_h * HOUR))
-
-
-def test_nothing_has_a_validity_outside_the_window() -> None:
-    with pytest.raises(ValueError, match="closed"):
-        windows.validity_end(an_order(), vietnam("2026-11-23T22:00"))
 
 
 @pytest.mark.parametrize(
