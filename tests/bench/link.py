@@ -1,9 +1,10 @@
 """Measure the SMPP link alone against three other Python clients, in one run on one machine.
 
 `make bench` runs it. Every client talks over the loopback to the sink of `sink.c`, built here, in a process of its own. What is
-counted are whole round trips: submit_sm, its response, the receipt by deliver_sm, and its response. The sink's clock decides, from
-the first submit_sm's arrival to the last deliver_sm_resp's, so that no client's start or end is counted. The asyncio clients run on
-asyncio's own event loop; smpplib, which has none, reads its socket.
+counted are whole round trips: submit_sm, its response, the receipt by deliver_sm, and its response. A run lasts from the first
+submit_sm's arrival at the sink until the last deliver_sm_resp has arrived there and the client's program has taken every response and
+receipt, whichever is later (smpp34 acknowledges receipts long before its user gets them); no client's start or end is counted. The
+asyncio clients run on asyncio's own event loop; smpplib, which has none, reads its socket.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -49,16 +51,21 @@ def measure(sink: Path, name: str, count: int, window: int) -> Result:
         try:
             port = int(serving.stdout.readline())
             words = [sys.executable, str(FOLDER / "link_clients.py"), name, str(port), str(count), str(window)]
-            client = subprocess.Popen(words, cwd=FOLDER.parents[1])
+            client = subprocess.Popen(words, cwd=FOLDER.parents[1], stdout=subprocess.PIPE, text=True)
+            assert client.stdout is not None
             assert serving.stdout.readline() == "began\n"
+            began = time.perf_counter()
+            assert client.stdout.readline() == "done\n", f"{name} failed"
+            spent_s = time.perf_counter() - began
             submits, receipts, acknowledged, spent_ns = map(int, serving.stdout.readline().split())
+            client.stdout.close()
             _, status, usage = os.wait4(client.pid, 0)
             client.returncode = os.waitstatus_to_exitcode(status)
         finally:
             serving.kill()
     assert client.returncode == 0, f"{name} failed"
     assert submits == receipts == acknowledged == count, (name, submits, receipts, acknowledged)
-    return Result(count * 1e9 / spent_ns, (usage.ru_utime + usage.ru_stime) / count * 1e6)
+    return Result(count / max(spent_s, spent_ns / 1e9), (usage.ru_utime + usage.ru_stime) / count * 1e6)
 
 
 def median(results: list[Result]) -> Result:

@@ -2,7 +2,7 @@
 
 Each keeps a window of single-part UCS-2 messages of 70 characters full, takes the response and the receipt of each, and leaves when
 it has all of them. `broadcaster+` also reads each receipt's text and finds the message that it speaks of, which aiosmpplib does too;
-the others only hand it over.
+the others only hand it over. A client says so on its standard output as soon as its program, and not only its library, has them all.
 """
 
 from __future__ import annotations
@@ -34,6 +34,10 @@ FIELDS: Final = {
 
 def number(index: int) -> str:
     return f"849{index:08d}"
+
+
+def say_done() -> None:
+    print("done", flush=True)
 
 
 def give_up(contexts: list[object], reason: str) -> None:
@@ -91,6 +95,7 @@ async def ours(port: int, count: int, window: int, *, read: bool = False) -> Non
     client = Client(card, on_answer=on_answer, on_unanswered=give_up, on_inbound=on_inbound, on_state=on_state)
     running = asyncio.create_task(client.run())
     await done.wait()
+    say_done()
     assert all(delivered) or not read
     await client.stop(1.0)
     await running
@@ -123,6 +128,7 @@ def smpplib(port: int, count: int, window: int) -> None:
             following += 1
         client.read_once()
         client.poll()
+    say_done()
     client.unbind()
     client.disconnect()
 
@@ -178,6 +184,7 @@ async def aiosmpplib(port: int, count: int, window: int) -> None:
     esme = ESME("127.0.0.1", port, ACCOUNT, ACCOUNT, hook=Hook(), broker=Broker(), log_level="ERROR")
     running = asyncio.create_task(esme.start())
     await done.wait()
+    say_done()
     # Its acknowledgements are written by a task of their own.
     await asyncio.sleep(0.2)
     await esme.stop()
@@ -203,6 +210,7 @@ async def smpp34(port: int, count: int, window: int) -> None:
             receipts += isinstance(await smsc.next(), library.DeliverSmEvent)
 
     await asyncio.gather(take(), *(submit() for _ in range(window)))
+    say_done()
     await smsc.unbind()
 
 
