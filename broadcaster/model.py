@@ -131,6 +131,15 @@ class DropReason(StrEnum):
     SHORT_CODE = "short-code"
     FOREIGN = "foreign"
     UNALLOCATED = "unallocated"
+    MACHINE = "machine"
+    """A number of a device (M2M), not of a person."""
+    ROUNDED = "rounded"
+    """A spreadsheet cut its digits off (``8.49E+10``): nobody can tell whose it was."""
+    AMBIGUOUS = "ambiguous"
+    """``84`` and seven digits: an 084… without its zero, or a number of another prefix cut short."""
+    FORMULA = "formula"
+    ROAMING = "roaming"
+    """The SIM is of another country's network."""
     BAD_CELL = "bad-cell"
     BAD_TIME = "bad-time"
     FEW_COLUMNS = "few-columns"
@@ -169,11 +178,27 @@ class DailyWindow:
 
 
 @dataclass(frozen=True, slots=True)
+class Circle:
+    """Every place within a distance of one place (degrees of WGS 84)."""
+
+    lat: float
+    lon: float
+    radius_km: float
+
+
+@dataclass(frozen=True, slots=True)
+class Polygon:
+    """An outer ring and its holes; each ring is (longitude, latitude) pairs in order, as GeoJSON has them, without the last again."""
+
+    rings: tuple[tuple[tuple[float, float], ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Audience:
     """The rule that says who is to be warned, as it is signed."""
 
     communes: tuple[AreaCode, ...]
-    """Codes, sorted; empty means the whole province."""
+    """Codes, sorted; empty means the whole province, unless there are `circles` or `polygons`."""
     carriers: tuple[CarrierCode, ...]
     active_within_h: int
     """A subscriber last seen longer before the roster's observation time than this is stale."""
@@ -182,6 +207,9 @@ class Audience:
     max_recipients: int
     remainder_of: str | None = None
     """Name of an earlier campaign: then only those of its recipients whom it definitely did not reach, and its rosters."""
+    circles: tuple[Circle, ...] = ()
+    polygons: tuple[Polygon, ...] = ()
+    """Who was last seen under a cell that stands inside one of these is warned too, whatever its commune."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,7 +312,7 @@ class CarrierCard:
     response_timeout_s: float
     throttle_pause_s: float
     retry_after_s: tuple[int, ...]
-    """Waits between tries after a temporary refusal; when used up, the refusal is final."""
+    """Waits between tries after a temporary refusal; when used up, the refusal is final (F52)."""
     receipt_timeout_h: int
     assumed: tuple[str, ...] = ()
     """Keys whose value is our assumption, not the carrier's word."""
@@ -325,6 +353,16 @@ class CarrierCard:
     """One refusal code on this share of the last 1,000 answers stops the carrier (F53, F55)."""
     queue_full_percent: int = 10
     """RMSGQFUL on more than this share of the last 100 answers is throttling (F51)."""
+    receipt_form: Literal["smpp", "comma"] = "smpp"
+    """``smpp`` or ``comma``: in which grammar the text of a receipt is written (smpp/grammar.py, F07)."""
+    receipt_states: Mapping[str, str] = field(default_factory=dict)
+    """Vendor words or numbers of states, and error codes (``err:045``) → names of smpp.receipt.ReceiptState (F14)."""
+    queue_full_after_s: tuple[int, ...] = (60, 180, 600)
+    """Waits between tries of a number whose own queue is full; when used up, the refusal is final (F51)."""
+    temporary_recent_percent: int = 20
+    """Temporary refusals on more than this share of a bind's last 200 answers pause the bind (F52)."""
+    invalid_recent_percent: int = 5
+    """One code that calls numbers, sender or text invalid on more than this share of the last 1,000 answers stops the carrier (F53)."""
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:

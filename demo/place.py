@@ -143,6 +143,7 @@ def write_cards(folder: Path, ports: Mapping[str, int], rate_of: Mapping[str, Ra
             "receipt_id": _ID_RULES[temperament["receipt"]["id"]],
             "receipt_means": "handset",
             "retry_after_s": _RETRY_AFTER_S,
+            "queue_full_after_s": _RETRY_AFTER_S,
         }
         (folder / f"{code}.toml").write_text(with_values(_card_text(code), values), "utf-8")
         _write_private(passwords / code, secrets.token_hex(4))

@@ -31,7 +31,7 @@ _LOOK_S: Final = 0.1
 _FRESH_MIN: Final = 10
 """How long before the demo the carriers are supposed to have taken their figures."""
 
-_LEGAL_BASIS: Final = "Diễn tập, số liệu giả lập"
+_LEGAL_BASIS: Final = "01/DT-SKHCN"
 _AUTHOR: Final = "can-bo-soan"
 _OFFICES: Final = (
     (_AUTHOR, "Cán bộ soạn tin", ("author", "operator")),
@@ -98,6 +98,8 @@ def _install(demo: Demo) -> None:
     demo.options.logs.mkdir()
     with (demo.home / "broadcaster.toml").open("a", encoding="utf-8") as settings:
         settings.write(f'reply_number = "{REPLY_NUMBER}"\n')
+    card = f'number = "{REPLY_NUMBER}"\nenvironment = "rehearsal"\ncost_vnd = 0\nchannel = "file"\n'
+    (demo.home / "reply.toml").write_text(card, encoding="utf-8")
     demo.screen.say(
         Said(
             f"Thêm vào broadcaster.toml đầu số nhận từ chối {REPLY_NUMBER} (giả lập). Từ đây mọi lệnh chạy trong thư mục này:",
@@ -160,7 +162,8 @@ def _import_rosters(demo: Demo) -> None:
     for code in CARRIERS:
         file = f"data/roster-{code}.csv"
         at = demo.truth.observed_at
-        demo.commands.run("roster", "import", file, "--carrier", code, "--observed-at", at, "--legal-basis", _LEGAL_BASIS)
+        basis = ("--legal-basis", _LEGAL_BASIS, "--legal-date", at[:10])
+        demo.commands.run("roster", "import", file, "--carrier", code, "--observed-at", at, *basis)
     demo.commands.run("roster", "list")
 
 

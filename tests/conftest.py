@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-import pwd
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import settings
@@ -43,6 +40,7 @@ from broadcaster.store.engine import Store, open_store
 from broadcaster.store.schema import installation
 from broadcaster.store.upgrade import upgrade
 from broadcaster.store.vault import Vault
+from tests.postgresql import PostgreSQL, remove, reserve, server
 
 REPOSITORY = Path(__file__).parents[1]
 NOW = dt.datetime(2026, 3, 12, 3, tzinfo=dt.UTC)
@@ -57,8 +55,15 @@ OFFICES = {
     "thanh-tra": Role.AUDITOR,
 }
 
-ON_BOTH = ("store",)
+ON_BOTH = ("store", "flow")
 """Folders whose tests run on SQLite and on PostgreSQL."""
+
+LONG = ("integration", "sim")
+"""Folders whose tests take seconds each."""
+
+MEMORY = Path("/dev/shm")
+ROOM = 4 << 30
+"""What a run may need of it."""
 
 settings.register_profile("steady", deadline=None)
 settings.load_profile("steady")
@@ -75,68 +80,9 @@ def now() -> dt.datetime:
     return NOW
 
 
-class PostgreSQL:
-    """A PostgreSQL server for one run of the tests: its own cluster, on a Unix socket only, without fsync."""
-
-    def __init__(self, programs: Path) -> None:
-        self._programs = programs
-        # A server refuses to run as root, and another user cannot reach pytest's own folders.
-        self._user = "postgres" if os.getuid() == 0 else None
-        self._folder = Path(tempfile.mkdtemp(prefix="broadcaster-pg-"))
-        if self._user:
-            os.chown(self._folder, pwd.getpwnam(self._user).pw_uid, -1)
-        self._databases = 0
-        self._run("initdb", "--username=test", "--auth=trust", "--encoding=UTF8", "--no-sync", "--pgdata", "data")
-        options = f"-c listen_addresses= -c unix_socket_directories={self._folder} -c fsync=off -c max_connections=200"
-        self._run("pg_ctl", "start", "--wait", "--silent", "--pgdata=data", f"--options={options}", "--log=log")
-        self.template = self.create()
-
-    def _run(self, program: str, *arguments: str) -> None:
-        command = [self._programs / program, *arguments]
-        environment = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
-        subprocess.run(command, cwd=self._folder, user=self._user, env=environment, check=True, capture_output=True)
-
-    def create(self, template: str = "template0") -> str:
-        """Copy a database and return the new one's name."""
-        self._databases += 1
-        name = f"test_{self._databases}"
-        with closing(psycopg.connect(host=str(self._folder), user="test", dbname="postgres", autocommit=True)) as connection:
-            # Copying through the write-ahead log, the default, takes four times as long.
-            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
-        return name
-
-    def url(self, name: str) -> str:
-        return f"postgresql+psycopg://test@/{name}?host={self._folder}"
-
-    def stop(self) -> None:
-        self._run("pg_ctl", "stop", "--mode=immediate", "--silent", "--pgdata=data")
-        shutil.rmtree(self._folder)
-
-
-def postgres_programs() -> Path | None:
-    """Return the folder of the server's programs, None where there are none."""
-    found = shutil.which("pg_ctl")
-    folders = [Path(found).resolve().parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
-    return next((folder for folder in folders if (folder / "initdb").exists()), None)
-
-
 @pytest.fixture(scope="session")
-def postgresql() -> Iterator[PostgreSQL]:
-    programs = postgres_programs()
-    if programs is None:
-        assert "CI" not in os.environ, "PostgreSQL is not installed"
-        pytest.skip("PostgreSQL is not installed")
-    server = PostgreSQL(programs)
-    store = Store(server.url(server.template))
-    upgrade(store)
-    with store.write() as connection:
-        # SQLite's name for what tests write over signatures and tokens.
-        connection.exec_driver_sql(
-            "CREATE FUNCTION zeroblob(size integer) RETURNS bytea LANGUAGE sql RETURN decode(repeat('00', size), 'hex')"
-        )
-    store.close()
-    yield server
-    server.stop()
+def postgresql() -> PostgreSQL:
+    return server()
 
 
 @pytest.fixture
@@ -145,12 +91,46 @@ def engine_name() -> str:
     return "sqlite"
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose where this run's files and its PostgreSQL server live: in memory if there is room, as most tests wait for the disk."""
+    if hasattr(config, "workerinput"):
+        return
+    if "TMPDIR" not in os.environ and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM and not no_programs(MEMORY):
+        os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
+    reserve()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        remove()
+
+
+def no_programs(folder: Path) -> bool:
+    """Tell whether what lies in this folder may not be run; the power cuts need a library there."""
+    return bool(os.statvfs(folder).f_flag & os.ST_NOEXEC)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Let `-n auto` be two processes a core: the tests with real processes wait for most of their time."""
+    return 2 * len(os.sched_getaffinity(0))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests that take long, so that none of them is left when the others are done."""
+    items.sort(key=lambda item: folder_of(item.path) not in LONG)
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run the tests of the folders in `ON_BOTH` on SQLite and on PostgreSQL."""
-    folder = Path(metafunc.definition.path).relative_to(Path(__file__).parent).parts[0]
     alone = metafunc.definition.get_closest_marker("sqlite_only")
-    if folder in ON_BOTH and "make_store" in metafunc.fixturenames and not alone:
+    assert alone is None or alone.kwargs.get("reason"), "say why it is about SQLite alone"
+    if folder_of(metafunc.definition.path) in ON_BOTH and "make_store" in metafunc.fixturenames and not alone:
         metafunc.parametrize("engine_name", ["sqlite", "postgresql"])
+
+
+def folder_of(path: Path) -> str:
+    return path.relative_to(Path(__file__).parent).parts[0]
 
 
 @pytest.fixture(scope="session")
@@ -168,12 +148,14 @@ def make_store(migrated: Path, tmp_path: Path, engine_name: str, request: pytest
     """Make a database under a name of its own, empty or `like` one that was kept; with the same name again, open it once more."""
     opened: list[Store] = []
     databases: dict[str, str] = {}
+    done_with: list[Callable[[], None]] = []
 
     def make(name: str = "broadcaster", *, service: bool = False, like: str | None = None) -> Store:
         if engine_name == "postgresql":
             server: PostgreSQL = request.getfixturevalue("postgresql")
             if name not in databases:
-                databases[name] = server.create(like or server.template)
+                databases[name] = server.copy(like) if like else server.take()
+                done_with.append(partial(server.drop if like else server.give_back, databases[name]))
             opened.append(open_store(server.url(databases[name]), service=service))
             return opened[-1]
         path = tmp_path / f"{name}.db"
@@ -186,6 +168,8 @@ def make_store(migrated: Path, tmp_path: Path, engine_name: str, request: pytest
     yield make
     for store in opened:
         store.close()
+    for end in done_with:
+        end()
 
 
 @pytest.fixture
@@ -197,7 +181,7 @@ def keep(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReques
             server: PostgreSQL = request.getfixturevalue("postgresql")
             # A database somebody is connected to cannot be copied.
             store.close()
-            return server.create(str(store.url.database))
+            return server.copy(str(store.url.database))
         path = tmp_path_factory.mktemp("kept") / "kept.db"
         with store.read() as connection:
             connection.exec_driver_sql("COMMIT")

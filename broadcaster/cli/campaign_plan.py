@@ -55,7 +55,7 @@ def draft(installation: Installation, path: Path) -> Draft:
     now = opening.now()
     with output.progress(say("Đếm thuê bao", "Counting the audience")) as bar:
         audience = enlist.count(installation.store, order, now, bar)
-    return admit.draft(order, made, audience.rosters, audience.counts, cards, now, audience.earlier)
+    return admit.draft(order, made, audience.rosters, audience.counts, cards, now, audience.earlier, audience.outlined)
 
 
 class _Split:
@@ -67,6 +67,7 @@ class _Split:
         self.excluded_per_carrier: Counter[str] = Counter()
         self.communes: Counter[str] = Counter()
         self.excluded_per_commune: Counter[str] = Counter()
+        self.approximate = sum(item.approximate for item in made.counts if not item.exclusion)
         for item in made.counts:
             if item.exclusion:
                 self.excluded[item.exclusion] += item.messages
@@ -96,6 +97,8 @@ def document(made: Draft, cards: Mapping[CarrierCode, CarrierCard], areas: Seque
         "deadline_h": order.deadline_h,
         "fits": made.fits,
         "recipients": made.recipients,
+        "approximate": split.approximate,
+        "outlined": made.content.get("outlined"),
         "max_recipients": order.audience.max_recipients,
         "parts": sum(body.parts * split.recipients[body.carrier] for body in made.bodies),
         "requirement": requirement_json(made.requirement),
@@ -158,12 +161,13 @@ def show(made: Draft, cards: Mapping[CarrierCode, CarrierCard], areas: Sequence[
             say("Chiến dịch", "Campaign"): f"{order.name} · {order.title}",
             say("Căn cứ", "Instruction"): order.instruction,
             say("Người gửi", "Sender"): order.sender,
-            say("Nơi nhận", "Area"): area_words(order.audience.communes, areas),
+            say("Nơi nhận", "Area"): area_words(made.content["order"]["audience"], areas),
             say("Khung giờ", "Window"): say("cả ngày", "all day") if order.window.all_day else window_text(order.window),
             say("Bắt đầu", "Start"): made.starts_at
             if order.start
             else say("khi lên lịch (tính thử từ bây giờ)", "given when scheduled (reckoned from now)"),
             say("Thuê bao sẽ nhận", "Recipients"): made.recipients,
+            say("Trong đó xếp xã gần đúng", "Of these placed approximately"): split.approximate,
             say("Lệnh cho phép tối đa", "Allowed at most"): order.audience.max_recipients,
             say("Cần chữ ký", "Signatures needed"): signatures(made.requirement),
         }

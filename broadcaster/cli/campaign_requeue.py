@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from broadcaster.cli import campaign_words as words
 from broadcaster.cli import opening, output
 from broadcaster.cli.commands import Command, StatusCode, reason_option, reference_argument
 from broadcaster.lang import Said, say
+
+if TYPE_CHECKING:
+    from broadcaster.flow.requeue import Requeued
 
 
 @click.command(
@@ -36,22 +41,31 @@ from broadcaster.lang import Said, say
     metavar=say("MÃ", "CODE"),
     help=say("Mã lỗi SMPP, ví dụ 0x45 hoặc 69.", "The SMPP command status, such as 0x45 or 69."),
 )
+@click.option(
+    "--expect",
+    type=click.IntRange(0),
+    metavar=say("SỐ", "N"),
+    help=say(
+        "Số tin mà kịch bản chờ đợi; khác thì từ chối. Không ghi thì phải gõ lại số.",
+        "The number of messages a script expects; any other is refused. Without it the number must be typed.",
+    ),
+)
 @reason_option(in_report=True)
 @click.option(
     "--dry-run",
     is_flag=True,
     help=say("Chỉ đếm số tin, không thay đổi gì.", "Only count the messages, change nothing."),
 )
-def requeue(reference: str, carrier: str, code: int, reason: str, dry_run: bool) -> None:
+def requeue(reference: str, carrier: str, code: int, expect: int | None, reason: str, dry_run: bool) -> None:
     from broadcaster.flow import requeue as stage
     from broadcaster.rules.lifecycle import STATE_NAMES
 
     installation = opening.installation()
     store, now = installation.store, opening.now()
-    if dry_run:
-        found = stage.preview(store, reference, carrier, code, now=now)
-    else:
-        found = stage.requeue(store, installation.auditor, reference, carrier, code, reason=reason, now=now)
+    found = stage.preview(store, reference, carrier, code, now=now)
+    if not dry_run:
+        typed = _typed(found) if expect is None else expect
+        found = stage.requeue(store, installation.auditor, reference, carrier, code, reason=reason, now=now, expect=typed)
     count = output.number(found.messages)
     done = Said(f"{count} tin sẽ được gửi lại", f"{count} messages would be sent again")
     if not dry_run:
@@ -63,3 +77,13 @@ def requeue(reference: str, carrier: str, code: int, reason: str, dry_run: bool)
         "dry_run": dry_run,
     }
     output.answer(document, lambda: output.line(f"{found.campaign.name}: {done} ({STATE_NAMES[found.campaign.state]})"))
+
+
+def _typed(found: Requeued) -> int:
+    output.tell(words.banner(found.campaign.content["order"]["environment"]))
+    what = say("tin bị từ chối hẳn → xếp gửi lại", "messages refused for good → to be sent again")
+    output.tell(f"{found.campaign.name}: {output.number(found.messages)} {what}")
+    return words.typed_number(
+        say("Gõ lại số tin để xác nhận", "Type the number of messages to confirm"),
+        Said("kịch bản thì dùng --expect SỐ", "scripts use --expect N"),
+    )

@@ -54,6 +54,8 @@ def document(found: Status) -> dict[str, object]:
         "service_running": found.service_running,
         "stopped": found.stop.reason if found.stop else None,
         "reason": campaign.reason,
+        "remainder_of": found.remainder_of,
+        "remainders": [{"name": item.name, "state": item.state} for item in found.remainders],
         "recipients": campaign.recipients,
         "planned_at": output.moment_of_ms(campaign.planned_ms),
         "started_at": output.moment_of_ms(campaign.started_ms),
@@ -138,7 +140,15 @@ def _headline(found: Status) -> str:
     reason = f" ({campaign.reason})" if campaign.reason else ""
     first = service_words(running=False) + "\n" if _silent(found) else ""
     first += stop_words(found.stop) + "\n" if found.stop else ""
-    return f"{first}{campaign.name}: {state}{reason} · {banner(campaign.content['order']['environment'])}"
+    return f"{first}{campaign.name}: {state}{reason} · {banner(campaign.content['order']['environment'])}{_kin(found)}"
+
+
+def _kin(found: Status) -> str:
+    """Name the campaigns of the same story: to whose remainder this one goes, and which ones go to its own."""
+    before, after = found.remainder_of, [f"{item.name} ({STATE_NAMES[item.state]})" for item in found.remainders]
+    lines = [say(f"Gửi cho người mà «{before}» chưa đến được", f"To those whom “{before}” did not reach")] if before else []
+    lines += [say("Người chưa đến được: ", "Those not reached: ") + ", ".join(after)] if after else []
+    return "".join(f"\n{line}" for line in lines)
 
 
 def show(found: Status) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -64,6 +64,19 @@ def account_words(order: AccountOrder) -> str:
     return f"{paused}{pace} ({order.reason})"
 
 
+_RECEIPT_FAULTS: Final[Mapping[str, Said]] = {
+    "dlr_id_conflict": Said("{} mang hai mã tin khác nhau", "{} with two different ids"),
+    "unparsed": Said("{} không đọc được", "{} that could not be read"),
+    "unknown_state": Said("{} có trạng thái không rõ", "{} of a state nobody knows"),
+    "two_candidates": Said("{} khớp với hai tin", "{} that fit two messages"),
+}
+
+
+def receipt_fault_words(faults: Mapping[str, int]) -> str:
+    """Say how many receipts of one carrier were taken though something was wrong with them; empty when none was."""
+    return ", ".join(str(_RECEIPT_FAULTS[fault]).format(output.number(receipts)) for fault, receipts in faults.items())
+
+
 def withheld_words(closed_until: dt.datetime | None, quota: Quota | None) -> str:
     """Say which of a carrier's terms lets nothing be sent now; empty when none does."""
     if closed_until is not None:
@@ -78,15 +91,38 @@ def banner(environment: str) -> str:
     return say("DIỄN TẬP: chỉ gửi đến nhà mạng giả lập", "REHEARSAL (DIỄN TẬP): simulated carriers only")
 
 
-def area_words(codes: Sequence[str], areas: Sequence[Area]) -> str:
-    """Return the audience's area in words."""
-    if not codes:
-        return say("toàn tỉnh", "the whole province")
+def area_words(audience: Mapping[str, Any], areas: Sequence[Area]) -> str:
+    """Return the area of an order's audience, as `order_to_json` has it, in words."""
+    circles, polygons = audience["circles"], audience["polygons"]
+    outlines = [
+        say(f"{float(km):g} km quanh {lat}, {lon}", f"{float(km):g} km around {lat}, {lon}")
+        for lat, lon, km in circles[:NAMED_COMMUNES]
+    ]
+    if len(circles) > NAMED_COMMUNES:
+        outlines.append(say(f"{len(circles) - NAMED_COMMUNES} vòng tròn khác", f"{len(circles) - NAMED_COMMUNES} more circles"))
+    if polygons:
+        outlines.append(say(f"{len(polygons)} đa giác", f"{len(polygons)} polygons"))
+    codes = audience["communes"]
+    if outlines:
+        return "; ".join(([_commune_words(codes, areas)] if codes else []) + outlines)
+    return _commune_words(codes, areas) if codes else say("toàn tỉnh", "the whole province")
+
+
+def _commune_words(codes: Sequence[str], areas: Sequence[Area]) -> str:
     names: dict[str, str] = {area.code: area.name for area in areas}
     listed = [names.get(code, code) for code in codes]
     rest = len(listed) - NAMED_COMMUNES
     more = say(f" và {rest} nơi khác", f" and {rest} more") if rest > 0 else ""
     return ", ".join(listed[:NAMED_COMMUNES]) + more
+
+
+def _approximate(found: Campaign) -> str:
+    """Say how many recipients only the nearest commune's centre places, as that was signed; empty when none."""
+    people = found.content.get("approximate")
+    if not people:
+        return ""
+    text = output.number(people)
+    return say(f" (trong đó {text} xếp xã gần đúng)", f" ({text} of them placed approximately)")
 
 
 def signatures(requirement: Requirement) -> str:
@@ -108,10 +144,10 @@ def typed_recipients(found: Campaign, areas: Sequence[Area], starts_at: dt.datet
     for text in (
         banner(order["environment"]),
         f"{found.name}: {order['title']}",
-        say("Nơi nhận: ", "Area: ") + area_words(order["audience"]["communes"], areas),
+        say("Nơi nhận: ", "Area: ") + area_words(order["audience"], areas),
         say("Nhà mạng: ", "Carriers: ") + ", ".join(order["audience"]["carriers"]),
         say("Bắt đầu: ", "Start: ") + output.moment(starts_at),
-        say("Số thuê bao sẽ nhận tin: ", "Recipients: ") + output.number(found.recipients),
+        say("Số thuê bao sẽ nhận tin: ", "Recipients: ") + output.number(found.recipients) + _approximate(found),
     ):
         output.tell(text)
     return typed_number(

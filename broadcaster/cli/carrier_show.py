@@ -41,6 +41,7 @@ class _Now(NamedTuple):
     order: AccountOrder | None
     stop: Stop | None
     usage: Usage
+    receipt_faults: Mapping[str, int]
 
     @property
     def paused(self) -> bool:
@@ -83,13 +84,15 @@ class _Now(NamedTuple):
 )
 def show(code: str) -> None:
     from broadcaster.store.control import account_orders, standing_stop
+    from broadcaster.store.receipt_faults import faults_by_carrier
     from broadcaster.store.usage import used
 
     here, at = opening.installation(), opening.now()
     card = opening.find_card(here.cards(), code)
     with here.store.read() as connection:
         order, stop = account_orders(connection).get(card.code), standing_stop(connection)
-        now = _Now(at, order, stop, used(connection, card.code, at))
+        faults = faults_by_carrier(connection).get(card.code, {})
+        now = _Now(at, order, stop, used(connection, card.code, at), faults)
     output.answer(_document(card, now), lambda: _show(card, now))
 
 
@@ -132,11 +135,18 @@ def _document(card: CarrierCard, now: _Now) -> dict[str, Any]:
         "receipt_id": card.ids.receipt,
         "receipt_means": card.receipt_means,
         "receipt_scope": card.receipt_scope,
+        "receipt_form": card.receipt_form,
+        "receipt_states": dict(card.receipt_states),
+        "receipt_faults": dict(now.receipt_faults),
         "user_message_reference": card.user_message_reference,
         "cancels": card.cancels,
         "refused_first_percent": card.refused_first_percent,
         "refused_recent_percent": card.refused_recent_percent,
+        "invalid_recent_percent": card.invalid_recent_percent,
         "queue_full_percent": card.queue_full_percent,
+        "temporary_recent_percent": card.temporary_recent_percent,
+        "retry_after_s": list(card.retry_after_s),
+        "queue_full_after_s": list(card.queue_full_after_s),
         "test_numbers": len(card.test_numbers),
         "paused": now.paused,
         "stopped": now.stop is not None,
@@ -173,6 +183,7 @@ def _show(card: CarrierCard, now: _Now) -> None:
             say("Biên nhận", "Receipts"): say("không có", "none")
             if card.receipt_means == "none"
             else f"{_WORDS[card.receipt_means]}, {_WORDS[card.receipt_scope]}",
+            say("Biên nhận lỗi", "Receipt faults"): words.receipt_fault_words(now.receipt_faults) or None,
             say("Lệnh", "Orders"): words.account_words(now.order) if now.order else None,
             say("Giả định", "Assumed"): ", ".join(card.assumed) or None,
         }

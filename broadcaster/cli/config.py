@@ -48,6 +48,9 @@ def check() -> None:
     settings = opening.settings()
     found = _Findings()
     found.attempt("carriers", settings.carriers_folder, lambda: len(opening.cards_of(settings)))
+    found.attempt("cell_profiles", settings.carriers_folder, lambda: _cell_profiles(settings))
+    found.attempt("reply_card", settings.reply_card, lambda: opening.footer_of(settings)[0] or "-")
+    found.attempt("refusals_journal", settings.refusals_journal, lambda: _journal(settings))
     found.attempt("templates", settings.templates_folder, lambda: _templates(settings, found))
     found.attempt("areas", "areas", _areas)
     started = _database(settings, found)
@@ -78,6 +81,20 @@ def _templates(settings: Settings, found: _Findings) -> int:
             if item.finding.severity is Severity.ERROR:
                 found.problems.append(Problem(place, item.finding.message, key=item.key))
     return len(templates)
+
+
+def _cell_profiles(settings: Settings) -> int:
+    from broadcaster.files.cellprofile import PROFILES_FOLDER, read_profile
+
+    return len([read_profile(path) for path in sorted((settings.carriers_folder / PROFILES_FOLDER).glob("*.toml"))])
+
+
+def _journal(settings: Settings) -> str:
+    from broadcaster.store.journal import Journal
+
+    if settings.vault_key_file.exists():
+        Journal(settings.refusals_journal).check()
+    return "ok"
 
 
 def _areas() -> int:

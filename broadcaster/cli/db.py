@@ -84,7 +84,15 @@ def adopt(nothing_sent: bool, reason: str, dry_run: bool) -> None:
     else:
         with service_lock(database):
             now_ms = to_ms(opening.now())
-            found = restore.adopt(store, installation.auditor, database, reason=reason, nothing_sent=nothing_sent, now_ms=now_ms)
+            found = restore.adopt(
+                store,
+                installation.auditor,
+                database,
+                reason=reason,
+                nothing_sent=nothing_sent,
+                now_ms=now_ms,
+                journal=installation.journal,
+            )
     output.answer(_adopted(found, dry_run=dry_run), lambda: _show_adopted(found, dry_run=dry_run))
 
 
@@ -104,6 +112,7 @@ def _adopted(found: Survey, *, dry_run: bool) -> dict[str, object]:
         "gaps": [{"campaign": gap.campaign, "carrier": gap.lane.carrier, "messages": gap.messages} for gap in found.gaps],
         "paused": found.paused,
         "closed": found.closed,
+        "refusals": found.refusals,
     }
 
 

@@ -167,6 +167,7 @@ def _answer(detail: Mapping[str, Any], _names: Mapping[str, str]) -> str:
     more = [status(detail["status"])] if detail["status"] else []
     more += [reason(detail["reason"])] if detail["reason"] else []
     more += [str(_RESOLVED[detail["resolved"]])] if detail["resolved"] in _RESOLVED else []
+    more += [say("nhà mạng đã nhận cả hai bản", "the carrier has taken both copies")] if detail["confirmed_duplicate"] else []
     more += [f"id {detail['smsc_id']}"] if detail["smsc_id"] else []
     return f"{_which(detail)} → {said(STATES[State[detail['state'].upper()]])}" + (f" ({'; '.join(more)})" if more else "")
 

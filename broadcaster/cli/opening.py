@@ -74,11 +74,17 @@ def cards_of(found: Settings) -> dict[CarrierCode, CarrierCard]:
 
 
 def footer_of(found: Settings) -> tuple[str | None, Spellings]:
-    """Return the reply number, if one is hired, and the sentence that stands in for it."""
+    """Return the reply number, if one is hired, and the sentence that stands in for it.
+
+    Raises `ConfigurationError` or `InvalidFileError` when the number has no card, or a wrong one.
+    """
+    from broadcaster.files.replies import read_reply_card, reply_number_of
     from broadcaster.text.compose import Spellings
     from broadcaster.text.fold import fold
 
-    return found.reply_number or None, Spellings(found.refusal_alternative, fold(found.refusal_alternative))
+    card = read_reply_card(found.reply_card, os.environ, found.environment)
+    number = reply_number_of(card, found.reply_number, found.reply_card)
+    return number, Spellings(found.refusal_alternative, fold(found.refusal_alternative))
 
 
 def find_template(templates: Sequence[Template], name: str) -> Template:

@@ -101,7 +101,7 @@ def _given(numbers: Sequence[str], file: Path | None) -> list[Msisdn]:
 def _checked(source: str, lines: Sequence[str]) -> list[Msisdn]:
     """Return the numbers; the lines that are none are all reported by place, never by content."""
     from broadcaster.files.prefixes import read_plan
-    from broadcaster.flow.intake import DROP_WORDS
+    from broadcaster.flow.load import DROP_WORDS
     from broadcaster.model import DropReason
 
     results = [(place, read_plan().normalise(text)) for place, text in enumerate(lines, 1) if text.strip()]

@@ -58,6 +58,7 @@ def status() -> None:
     from broadcaster.store.campaigns import campaigns
     from broadcaster.store.control import account_orders, standing_stop
     from broadcaster.store.links import binds, links
+    from broadcaster.store.receipt_faults import faults_by_carrier
 
     here, now = opening.installation(), opening.now()
     store = here.store
@@ -67,6 +68,7 @@ def status() -> None:
         stop, accounts = standing_stop(connection), account_orders(connection)
         active = [item for item in campaigns(connection) if item.state not in ENDED]
         terms = _terms(connection, here, now)
+        faults = faults_by_carrier(connection)
     columns = [
         Column(say("Nhà mạng", "Carrier")),
         Column("Bind", right=True),
@@ -97,6 +99,12 @@ def status() -> None:
         for code, order in sorted(accounts.items()):
             if order.paused or order.tps is not None:
                 output.line(f"{code}: {words.account_words(order)}")
+        for code, counts in faults.items():
+            output.line(
+                say(
+                    f"{code}: biên nhận {words.receipt_fault_words(counts)}", f"{code}: receipts, {words.receipt_fault_words(counts)}"
+                )
+            )
         for item in active:
             output.line(f"{item.name}: {_state(item)}")
 
@@ -111,6 +119,7 @@ def status() -> None:
         "stopped": stop._asdict() | {"since": output.moment_of_ms(stop.since_ms)} if stop else None,
         "accounts": [order._asdict() | {"changed": output.moment_of_ms(order.changed_ms)} for order in accounts.values()],
         "links": shown,
+        "receipt_faults": faults,
         "campaigns": [{"name": item.name, "state": item.state} for item in active],
     }
     output.answer(document, show)

@@ -21,6 +21,10 @@ UNITS_SINCE: Final = dt.date(2025, 7, 1)
 _KINDS: Final = ("xa", "phuong", "dac khu")
 
 
+class AmbiguousNameError(NotFoundError):
+    """Several places answer to one name."""
+
+
 @cache
 def read_areas() -> tuple[Area, ...]:
     """Return the 96 communes, wards and the special zone since 01-07-2025, in order of code."""
@@ -34,7 +38,7 @@ def read_areas() -> tuple[Area, ...]:
             lat=float(row["lat"]),
             lon=float(row["lon"]),
             former_province=row["old_province"],
-            former_districts=tuple(row["old_district_codes"].split()),
+            former_districts=tuple(row["old_district_codes"].split("|")),
             valid_from=UNITS_SINCE,
         )
         for row in csv.DictReader(text.splitlines())
@@ -46,7 +50,7 @@ def find_area(areas: Sequence[Area], text: str) -> Area:
     """Return the area that `text` names by code or by name, with or without accents, case and the word for its kind.
 
     A name is first taken as it is written, accents and all, because accents alone tell Sơn Hà from Sơn Hạ. Raises `NotFoundError`
-    with suggestions when no area or more than one answers.
+    with suggestions when no area answers, `AmbiguousNameError` when several do.
     """
     wanted = nfc(text).casefold().strip()
     exact = [area for area in areas if wanted in (area.code, area.name.casefold(), _without_kind(area).casefold())]
@@ -58,7 +62,7 @@ def find_area(areas: Sequence[Area], text: str) -> Area:
         return found[0]
     if found:
         names = ", ".join(f"{area.name} ({area.code})" for area in found)
-        raise NotFoundError(
+        raise AmbiguousNameError(
             Said(vi=f"“{text}” có thể là nhiều nơi: {names}", en=f"“{text}” may be several places: {names}"),
             Said(vi="ghi tên có dấu hoặc mã năm chữ số", en="write the accents or the five-digit code"),
         )

@@ -12,10 +12,11 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from broadcaster.errors import InvalidFileError, NotFoundError, Problem
-from broadcaster.files.areas import find_area
+from broadcaster.errors import ConfigurationError, InvalidFileError, NotFoundError, Problem
+from broadcaster.files.geojson import read_polygons
 from broadcaster.files.places import line_of
 from broadcaster.files.tomlfile import Table, load
+from broadcaster.files.units import find_place
 from broadcaster.lang import Said
 from broadcaster.model import (
     TIMEZONE,
@@ -23,12 +24,15 @@ from broadcaster.model import (
     AreaCode,
     Audience,
     CarrierCode,
+    Circle,
     Environment,
     MessageClass,
     Order,
+    Polygon,
     UnknownPolicy,
     Variant,
 )
+from broadcaster.rules.geo import in_province
 from broadcaster.rules.order import TITLE_CHARS, parse_window, window_text
 
 _WORD_FOR_WHOLE: Final = {"areas": "province", "carriers": "all"}
@@ -75,9 +79,29 @@ class _Text(Table):
         return sender
 
 
+class _Circle(Table):
+    lat: float
+    lon: float
+    km: Annotated[float, Field(ge=0.1, le=100)]
+
+    @model_validator(mode="after")
+    def _inside(self) -> Self:
+        if not in_province(self.lat, self.lon):
+            raise ValueError(
+                Said(
+                    vi="tâm vòng tròn nằm ngoài tỉnh Quảng Ngãi (lat là vĩ độ, khoảng 15; lon là kinh độ, khoảng 108)",
+                    en="the circle's centre lies outside Quảng Ngãi province (lat is about 15, lon about 108)",
+                )
+            )
+        return self
+
+
 class _Audience(Table):
-    areas: tuple[str, ...]
-    """Empty for the whole province, which must be written out as ``province``."""
+    areas: tuple[str, ...] | None = None
+    """Empty for the whole province, which must be written out as ``province``; None when there are only circles or polygons."""
+    circles: tuple[_Circle, ...] = ()
+    polygons: tuple[str, ...] = ()
+    """GeoJSON files beside the order."""
     carriers: tuple[str, ...] = ()
     """Empty for all."""
     active_within_h: Annotated[int, Field(ge=1, le=24 * 365)]
@@ -96,6 +120,44 @@ class _Audience(Table):
                 Said(vi=f'phải là "{word}" hoặc mảng tên không rỗng', en=f'must be "{word}" or an array of at least one name')
             )
         return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("polygons")
+    @classmethod
+    def _beside_the_order(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if any(name != Path(name).name or name in ("", ".", "..") or "\\" in name for name in names):
+            raise ValueError(
+                Said(
+                    vi="phải là tên tệp GeoJSON nằm cạnh tệp chiến dịch, không kèm thư mục",
+                    en="must be names of GeoJSON files beside the campaign file, without a folder",
+                )
+            )
+        return names
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> Self:
+        shapes = bool(self.circles or self.polygons)
+        if self.areas is None and not shapes:
+            raise ValueError(
+                Said(
+                    vi='[audience] phải có areas ("province" hoặc mảng tên), circles hoặc polygons',
+                    en='[audience] must have areas ("province" or an array of names), circles or polygons',
+                )
+            )
+        if self.areas == () and shapes:
+            raise ValueError(
+                Said(
+                    vi="[audience] đã gửi toàn tỉnh thì không ghi circles hay polygons",
+                    en="[audience] circles and polygons add nothing to the whole province",
+                )
+            )
+        if self.remainder_of is not None and shapes:
+            raise ValueError(
+                Said(
+                    vi="[audience] lệnh gửi tiếp (remainder_of) không có circles hay polygons: đã theo chiến dịch trước",
+                    en="[audience] a remainder has no circles or polygons of its own: it follows the earlier campaign",
+                )
+            )
+        return self
 
 
 class _Time(Table):
@@ -160,20 +222,36 @@ def read_order(path: Path, areas: Sequence[Area], carriers: Collection[CarrierCo
         )
         raise InvalidFileError([Problem(str(path), message)])
     form = load(path, _OrderFile)
-    communes, problems = _communes(path, form.audience.areas, areas)
+    communes, problems = _communes(path, form.audience.areas or (), areas)
+    polygons, unreadable = _polygons(path, form.audience.polygons)
+    problems += unreadable
     problems += _unknown_carriers(path, form.audience.carriers, carriers, "audience.carriers")
     problems += _unknown_carriers(path, form.delivery.max_tps, carriers, "delivery.max_tps")
     if problems:
         raise InvalidFileError(problems)
-    return _order(path.stem, form, communes, form.audience.carriers or carriers)
+    return _order(path.stem, form, communes, polygons, form.audience.carriers or carriers)
+
+
+def _polygons(path: Path, names: Iterable[str]) -> tuple[tuple[Polygon, ...], list[Problem]]:
+    polygons: list[Polygon] = []
+    problems: list[Problem] = []
+    for name in names:
+        try:
+            polygons += read_polygons(path.with_name(name))
+        except InvalidFileError as error:
+            problems += error.problems
+        except ConfigurationError as error:
+            problems.append(Problem(str(path), error.message, line_of(path, name), "audience.polygons"))
+    return tuple(polygons), problems
 
 
 def _communes(path: Path, names: Iterable[str], areas: Sequence[Area]) -> tuple[set[AreaCode], list[Problem]]:
+    """Return the communes of today behind the names of an order, former districts and provinces among them."""
     codes: set[AreaCode] = set()
     problems: list[Problem] = []
     for name in names:
         try:
-            codes.add(find_area(areas, name).code)
+            codes |= set(find_place(areas, name).areas or (area.code for area in areas))
         except NotFoundError as error:
             hint = error.hint or Said("", "")
             message = Said(vi=f"{error.message.vi}; {hint.vi}".rstrip("; "), en=f"{error.message.en}; {hint.en}".rstrip("; "))
@@ -195,7 +273,9 @@ def _unknown_carriers(path: Path, names: Iterable[str], carriers: Collection[Car
     ]
 
 
-def _order(name: str, form: _OrderFile, communes: Iterable[AreaCode], carriers: Iterable[str]) -> Order:
+def _order(
+    name: str, form: _OrderFile, communes: Iterable[AreaCode], polygons: tuple[Polygon, ...], carriers: Iterable[str]
+) -> Order:
     instruction = form.instruction
     return Order(
         name=name,
@@ -214,6 +294,8 @@ def _order(name: str, form: _OrderFile, communes: Iterable[AreaCode], carriers: 
             roster_max_age_h=form.audience.roster_max_age_h,
             max_recipients=form.audience.max_recipients,
             remainder_of=form.audience.remainder_of,
+            circles=tuple(Circle(*item) for item in sorted((item.lat, item.lon, item.km) for item in form.audience.circles)),
+            polygons=polygons,
         ),
         window=parse_window(form.time.window),
         start=_utc(form.time.start),
@@ -229,10 +311,13 @@ def _order(name: str, form: _OrderFile, communes: Iterable[AreaCode], carriers: 
 def order_text(order: Order, remarks: Sequence[str]) -> str:
     """Return the order as the file that `read_order` reads, `remarks` as comments at its head, its time of start left open.
 
-    Raises `ValueError` when the written instruction is not in the form that `read_order` gives it.
+    Raises `ValueError` when the written instruction is not in the form that `read_order` gives it, or the order has polygons, which
+    are files of their own.
     """
     number, day, issued_by = _instruction(order.instruction)
     asked = order.audience
+    if asked.polygons:
+        raise ValueError("polygons are files beside the order")
     lines = [
         *(f"# {remark}" for remark in remarks),
         "",
@@ -254,7 +339,8 @@ def order_text(order: Order, remarks: Sequence[str]) -> str:
         "",
         "[audience]",
         *([f"remainder_of = {_quoted(asked.remainder_of)}"] if asked.remainder_of else []),
-        f"areas = {_array(asked.communes) if asked.communes else _quoted('province')}",
+        *([] if asked.circles and not asked.communes else [f"areas = {_communes_text(asked.communes)}"]),
+        *([f"circles = {_circles_text(asked.circles)}"] if asked.circles else []),
         f"carriers = {_array(asked.carriers)}",
         f"active_within_h = {asked.active_within_h}",
         f"roster_max_age_h = {asked.roster_max_age_h}",
@@ -288,6 +374,14 @@ def _quoted(text: str) -> str:
 
 def _array(items: Iterable[str]) -> str:
     return f"[{', '.join(map(_quoted, items))}]"
+
+
+def _communes_text(codes: Sequence[str]) -> str:
+    return _array(codes) if codes else _quoted("province")
+
+
+def _circles_text(circles: Iterable[Circle]) -> str:
+    return f"[{', '.join(f'{{ lat = {item.lat}, lon = {item.lon}, km = {item.radius_km} }}' for item in circles)}]"
 
 
 def _inline(items: Mapping[str, str]) -> str:

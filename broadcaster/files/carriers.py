@@ -11,7 +11,7 @@ import ssl
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Final, Literal, Protocol, Self
 
 from pydantic import AwareDatetime, Field, field_validator, model_validator
 
@@ -23,6 +23,7 @@ from broadcaster.files.tomlfile import Table, load
 from broadcaster.lang import Said
 from broadcaster.model import CarrierCard, CarrierCode, DropReason, Endpoint, Environment, IdRule, Msisdn, Secret
 from broadcaster.rules.order import parse_window
+from broadcaster.smpp.receipt import ReceiptState, state_key
 from broadcaster.smpp.status import Verdict
 
 MAX_PASSWORD_OCTETS: Final = 8
@@ -30,9 +31,11 @@ MAX_PASSWORD_OCTETS: Final = 8
 
 MOST_TEST_NUMBERS: Final = 10
 MOST_ALTERNATES: Final = 8
+MOST_RECEIPT_STATES: Final = 200
 
 _CODE: Final = re.compile(r"[a-z][a-z0-9-]{0,30}", re.ASCII)
 _ALTERNATE: Final = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9.-]{1,253})):(?P<port>[0-9]{1,5})", re.ASCII)
+_RECEIPT_STATE: Final = re.compile(r"(?:err:)?[a-z0-9._-]{1,16}", re.ASCII | re.IGNORECASE)
 _STATUS: Final = re.compile(r"0x[0-9A-Fa-f]{1,8}|[0-9]{1,10}", re.ASCII)
 
 _IdForm = Literal["raw", "hex", "dec"]
@@ -40,6 +43,18 @@ _Ascii = Annotated[str, Field(pattern=r"^[ -~]*$")]
 _DataCoding = Annotated[int, Field(ge=0, le=255)]
 _Quota = int | None
 _Percent = Annotated[int, Field(ge=1, le=100)]
+_Waits = Annotated[tuple[Annotated[int, Field(ge=1, le=86_400)], ...], Field(max_length=10)]
+
+
+class Access(Protocol):
+    """The keys of a card by which an account is entered."""
+
+    @property
+    def password_file(self) -> str | None: ...
+    @property
+    def password_env(self) -> str | None: ...
+    @property
+    def tls_ca(self) -> str: ...
 
 
 class _HourlyTps(Table):
@@ -107,13 +122,18 @@ class _Card(Table):
     user_message_reference: bool = False
     cancels: bool = False
     enquire_link_s: Annotated[float, Field(ge=1, le=600)] = 30.0
-    response_timeout_s: Annotated[float, Field(ge=0.1, le=300)] = 30.0
+    response_timeout_s: Annotated[float, Field(ge=0.1, le=300)] = 60.0
     throttle_pause_s: Annotated[float, Field(ge=0, le=60)] = 1.0
-    retry_after_s: Annotated[tuple[Annotated[int, Field(ge=1, le=86_400)], ...], Field(max_length=10)] = (60, 300, 900)
+    retry_after_s: _Waits = (30, 120, 600)
+    queue_full_after_s: _Waits = (60, 180, 600)
     refused_first_percent: _Percent = 50
     refused_recent_percent: _Percent = 20
     queue_full_percent: _Percent = 10
+    temporary_recent_percent: _Percent = 20
+    invalid_recent_percent: _Percent = 5
     status_verdicts: dict[str, Verdict] = Field(default_factory=dict)
+    receipt_form: Literal["smpp", "comma"] = "smpp"
+    receipt_states: Annotated[dict[str, ReceiptState], Field(max_length=MOST_RECEIPT_STATES)] = Field(default_factory=dict)
     assumed: tuple[str, ...] = ()
     test_numbers: Annotated[tuple[str, ...], Field(max_length=MOST_TEST_NUMBERS)] = ()
 
@@ -170,6 +190,23 @@ class _Card(Table):
                 )
             )
         return verdicts
+
+    @field_validator("receipt_states")
+    @classmethod
+    def _words(cls, states: dict[str, ReceiptState]) -> dict[str, ReceiptState]:
+        bad = [place for place, word in enumerate(states, 1) if not _RECEIPT_STATE.fullmatch(word)]
+        if bad:
+            raise ValueError(
+                Said(
+                    vi=f'khóa thứ {bad[0]} phải là từ hoặc số trạng thái (như "HETHAN" hay "200") hoặc mã lỗi (như "err:045")',
+                    en=f'key {bad[0]} must be a state\'s word or number (such as "HETHAN" or "200") or an error code (such as "err:045")',
+                )
+            )
+        if len({state_key(word) for word in states}) < len(states):
+            raise ValueError(
+                Said(vi="có khóa bị lặp lại (không kể chữ hoa và số 0 đầu)", en="a key is there twice, but for case or zeros")
+            )
+        return states
 
     @field_validator("assumed")
     @classmethod
@@ -256,7 +293,7 @@ def read_card(path: Path, env: Mapping[str, str]) -> CarrierCard:
         mnc=card.mnc,
         endpoint=Endpoint(card.host, card.port),
         system_id=card.system_id,
-        password=_password(path, card, env),
+        password=password_of(path, card, env),
         system_type=card.system_type,
         tls=card.tls,
         tps=card.tps,
@@ -279,7 +316,7 @@ def read_card(path: Path, env: Mapping[str, str]) -> CarrierCard:
         receipt_timeout_h=card.receipt_timeout_h,
         assumed=card.assumed,
         test_numbers=tuple(Msisdn(int(number)) for number in card.test_numbers),
-        tls_ca=_authorities(path, card),
+        tls_ca=authorities_of(path, card),
         alternates=tuple(found for host in card.alternate_hosts if (found := _endpoint(host)) is not None),
         binds=card.binds,
         gsm_data_coding=card.gsm_data_coding,
@@ -298,6 +335,11 @@ def read_card(path: Path, env: Mapping[str, str]) -> CarrierCard:
         refused_first_percent=card.refused_first_percent,
         refused_recent_percent=card.refused_recent_percent,
         queue_full_percent=card.queue_full_percent,
+        receipt_form=card.receipt_form,
+        receipt_states={word: state.value for word, state in card.receipt_states.items()},
+        queue_full_after_s=card.queue_full_after_s,
+        temporary_recent_percent=card.temporary_recent_percent,
+        invalid_recent_percent=card.invalid_recent_percent,
     )
 
 
@@ -342,7 +384,7 @@ def _wrong_environment(path: Path, found: Environment, wanted: Environment) -> P
     return Problem(str(path), message, line_of(path, "environment"), "environment")
 
 
-def _authorities(path: Path, card: _Card) -> Path | None:
+def authorities_of(path: Path, card: Access) -> Path | None:
     """Return the file of trusted authorities, which lies beside the card."""
     if not card.tls_ca:
         return None
@@ -355,7 +397,8 @@ def _authorities(path: Path, card: _Card) -> Path | None:
     return file
 
 
-def _password(path: Path, card: _Card, env: Mapping[str, str]) -> Secret:
+def password_of(path: Path, card: Access, env: Mapping[str, str]) -> Secret:
+    """Return the password that a card names, empty when it names none. Raises `InvalidFileError`."""
     if card.password_env:
         found: str | Said = env.get(card.password_env) or Said(
             vi=f"chưa đặt biến môi trường {card.password_env}", en=f"the environment variable {card.password_env} is not set"

@@ -1,49 +1,111 @@
-"""Read an inventory of base stations (BTS) and place every cell in a commune."""
+"""Read an inventory of base stations (BTS) as a carrier exports it, and place every cell in a commune.
+
+Also read: OpenCelliD's and MLS's CSV (github.com/mozilla/ichnaea, docs/import_export.rst), with or without its header, and CLF 4.1,
+whose numbers for radios (SYS) are 1 GSM, 3 UMTS, 4 LTE, 5 NR; programs that write CLF differ in them.
+"""
 
 from __future__ import annotations
 
-import csv
 import datetime as dt
-import io
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple, NoReturn
 
-from broadcaster.errors import ConfigurationError, InvalidFileError, NotFoundError, Problem
-from broadcaster.files.areas import find_area
+from broadcaster.errors import InvalidFileError, NotFoundError, Problem
+from broadcaster.files.cellprofile import FIELDS, CellProfile
+from broadcaster.files.placing import Named, Placed, Places
+from broadcaster.files.sheets import open_table
 from broadcaster.lang import Said
 from broadcaster.model import Area, AreaCode, CarrierCode
-from broadcaster.rules.cellid import key_of
-from broadcaster.rules.geo import in_province, nearest_area
+from broadcaster.rules.cellid import cell_key, key_of, radio_of
+from broadcaster.rules.coordinates import Spot, degrees, spot
+from broadcaster.rules.geo import Outline, distance_km, in_province
+from broadcaster.text.fold import fold_key, nfc
 
 COLUMNS: Final = ("carrier", "radio", "mcc", "mnc", "area", "cell", "site", "lat", "lon", "commune", "valid_from", "valid_to")
-MAX_BYTES: Final = 64 * 1024 * 1024
+"""What an inventory of our own making has."""
+MAX_BYTES: Final = 256 * 1024 * 1024
+MAX_SITE_CHARS: Final = 64
+_HEADER_ROWS: Final = 40
+"""How far down a header may stand, below titles."""
+_SAME_PLACE_KM: Final = 1.0
+"""Sectors of one mast are written with coordinates that differ a little."""
+
+_OPENCELLID: Final = ("radio", "mcc", "mnc", "area", "cell", "unit", "lon", "lat")
+_CLF: Final = ("plmn", "cell", "area", "type", "lat", "lon", "pos-rat", "desc", "sys", "site")
+_CLF_RADIOS: Final = {"1": "gsm", "3": "umts", "4": "lte", "5": "nr"}
+_OPENCELLID_FIRST: Final = re.compile(r"(?:GSM|UMTS|LTE|NR|CDMA),\d{3},\d{1,3},", re.ASCII)
+_CLF_FIRST: Final = re.compile(r"\d{5},(?:0x)?[0-9A-Fa-f]+,(?:0x)?[0-9A-Fa-f]+,\d,", re.ASCII)
+_HEXADECIMAL: Final = re.compile(r"[0-9]*[A-Fa-f][0-9A-Fa-f]*", re.ASCII)
+_WRAPPED: Final = re.compile(r'="([^"]*)"')
+"""How spreadsheets keep leading zeros in CSV."""
+_FOOT: Final = ("tong", "cong", "total", "ghi chu", "nguoi lap", "ngay lap")
+_OFF_AIR: Final = re.compile(r"\b(?:off|inactive|ngung|dung|ngat|huy|thao do|chua phat song)\b", re.ASCII)
+_DAY_FORMS: Final = ("%Y-%m-%d", "%d/%m/%Y", "%d-%m-%Y", "%d.%m.%Y")
+_SPREADSHEET_EPOCH: Final = dt.date(1899, 12, 30)
+
+
+class Skip(StrEnum):
+    """Why a row that is in order does not become a cell of its own."""
+
+    OTHER_NETWORK = "other-network"
+    OFF_AIR = "off-air"
+    REPEATED = "repeated"
+    """The same cell again, as inventories by sector or by band have it."""
+    FAR_AWAY = "far-away"
+    """Outside the province, in a format that covers a whole country."""
 
 
 @dataclass(frozen=True, slots=True)
 class CellRow:
     """One cell of one carrier, valid for a span of dates."""
 
+    line: int
     carrier: CarrierCode
     key: str
+    radio: str | None
+    """``gsm``, ``umts``, ``lte`` or ``nr``, if the row tells."""
     site: str
-    lat: float
-    lon: float
+    lat: float | None
+    lon: float | None
     commune: AreaCode | None
-    """None: the file names no commune and no commune's centre is near."""
-    approximate: bool
-    """Placed by the nearest centre, not by the file's own commune."""
-    valid_from: dt.date
+    """None: the cell stands in no commune of ours."""
+    placed: Placed
+    valid_from: dt.date | None
     valid_to: dt.date | None
+    """Inclusive."""
+
+    @property
+    def approximate(self) -> bool:
+        """Whether only the nearest centre placed it."""
+        return self.placed is Placed.NEAREST
 
 
 @dataclass(frozen=True, slots=True)
 class CellFile:
-    """What one inventory holds: the good rows in the file's order, and a problem for every other row."""
+    """What one inventory holds: cells in the file's order, a problem for every bad row, how many rows were passed over and why."""
 
-    rows: list[CellRow]
-    problems: list[Problem]
+    rows: list[CellRow] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    skipped: Counter[Skip] = field(default_factory=Counter)
+    swapped: list[int] = field(default_factory=list)
+    """Lines on which latitude and longitude stood in each other's place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Whose inventory it is said to be, and how it is to be read."""
+
+    carrier: CarrierCode | None = None
+    """None: the file names the carrier of every row."""
+    mnc: str = ""
+    """The carrier's own network; rows of other networks are passed over."""
+    profile: CellProfile = field(default_factory=CellProfile)
+    sheet: str | None = None
 
 
 class _BadRowError(Exception):
@@ -53,129 +115,244 @@ class _BadRowError(Exception):
         self.message = message
 
 
-def read_cells(path: Path, areas: Sequence[Area]) -> CellFile:
-    """Return the cells of a CSV file (``,`` or ``;``, UTF-8) with the columns `COLUMNS`.
+class _SkippedRowError(Exception):
+    def __init__(self, why: Skip) -> None:
+        super().__init__(why)
+        self.why = why
 
-    Raises `ConfigurationError` when the file cannot be read or is over 64 MiB, `InvalidFileError` when it is not such a table; a bad
-    row never raises.
+
+class _Layout(NamedTuple):
+    """Where a file's columns are."""
+
+    line: int
+    """Of the header; 0 if the file has none."""
+    fields: Mapping[str, int]
+    width: int
+    """Columns that have a title; what stands further right is a slip, such as a decimal comma between commas. 0: no titles."""
+    whole_country: bool
+
+
+def read_cells(
+    path: Path, areas: Sequence[Area], asked: Asked = Asked(), outlines: Mapping[AreaCode, Outline] | None = None
+) -> CellFile:
+    """Return the cells of an inventory: CSV, TSV or XLSX, its header anywhere in the first rows, columns in any order.
+
+    Raises `ConfigurationError` when the file cannot be read, `InvalidFileError` when it is no such table; a bad row never raises.
     """
-    text = _text(path)
-    delimiter = ";" if text.split("\n", 1)[0].count(";") > text.split("\n", 1)[0].count(",") else ","
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, restval="", strict=True)
-    found = CellFile([], [])
-    places = _Places(areas)
-    first_line: dict[tuple[CarrierCode, str, dt.date], int] = {}
-    try:
-        _check_header(path, [name.strip().lower() for name in reader.fieldnames or ()])
-        reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
-        for record in reader:
-            line = reader.line_num
-            try:
-                row = _row(record, places)
-                _refuse_repeated(row, line, first_line)
-                found.rows.append(row)
-            except _BadRowError as error:
-                found.problems.append(Problem(str(path), error.message, line, error.key))
-    except csv.Error:
-        message = Said(vi="sai cú pháp CSV (dấu nháy không đóng?)", en="broken CSV (an unclosed quote?)")
-        raise InvalidFileError([Problem(str(path), message, reader.line_num)]) from None
+    layout, hexadecimal = _survey(path, asked)
+    reader = _Reader(asked, layout, hexadecimal, Places(areas, outlines or {}))
+    found = CellFile()
+    for line, row in _rows(path, asked):
+        if line <= layout.line or _is_foot(row):
+            continue
+        try:
+            cell = reader.read(line, row, found)
+            reader.refuse_repeated(cell)
+            found.rows.append(cell)
+        except _SkippedRowError as error:
+            found.skipped[error.why] += 1
+        except _BadRowError as error:
+            found.problems.append(Problem(str(path), error.message, line, error.key))
     return found
 
 
-def _refuse_repeated(row: CellRow, line: int, first_line: dict[tuple[CarrierCode, str, dt.date], int]) -> None:
-    earlier = first_line.setdefault((row.carrier, row.key, row.valid_from), line)
-    if earlier != line:
-        raise _BadRowError("cell", Said(vi=f"ô này đã có ở dòng {earlier}", en=f"this cell is already on line {earlier}"))
+def _rows(path: Path, asked: Asked) -> Iterator[tuple[int, list[str]]]:
+    sheet = asked.sheet or asked.profile.sheet
+    with open_table(path, sheet=sheet, encoding=asked.profile.encoding, max_bytes=MAX_BYTES) as table:
+        yield from table
 
 
-def _text(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise ConfigurationError(Said(vi=f"không đọc được tệp {path}: {reason}", en=f"cannot read {path}: {reason}")) from error
-    if len(data) > MAX_BYTES:
-        raise ConfigurationError(Said(vi=f"tệp {path} lớn hơn 64 MiB", en=f"{path} is larger than 64 MiB"))
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise InvalidFileError([Problem(str(path), Said(vi="tệp không phải UTF-8", en="the file is not UTF-8"), line)]) from error
+def _survey(path: Path, asked: Asked) -> tuple[_Layout, set[str]]:
+    """Find the columns, and those among them that are hexadecimal throughout: one value with a letter tells it of the others."""
+    layout: _Layout | None = None
+    best: tuple[int, dict[str, int]] = (1, {})
+    letters: dict[str, bool] = {"area": False, "cell": False, "node": False}
+    plain = dict(letters)
+    for number, (line, row) in enumerate(_rows(path, asked)):
+        if layout is None:
+            layout = _layout(line, row, asked)
+            found = asked.profile.fields_of(row)
+            best = max(best, (line, found), key=lambda item: len(item[1]))
+            if layout is None and number >= _HEADER_ROWS:
+                break
+            if layout is None or layout.line:
+                continue
+        for name in letters.keys() & layout.fields.keys():
+            value = row[layout.fields[name]].strip() if layout.fields[name] < len(row) else ""
+            letters[name] = letters[name] or _HEXADECIMAL.fullmatch(value) is not None
+            plain[name] = plain[name] or value[:2] in ("0x", "0X")
+    if layout is None:
+        _fail_header(path, *best, asked)
+    return layout, {name for name, has in letters.items() if has and not plain[name]} | set(asked.profile.hexadecimal)
 
 
-def _check_header(path: Path, names: Sequence[str]) -> None:
-    problems = [
-        Problem(str(path), Said(vi="thiếu cột bắt buộc", en="required column is missing"), 1, column)
-        for column in COLUMNS
-        if column not in names
-    ]
-    problems += [
-        Problem(str(path), Said(vi="cột lặp lại", en="repeated column"), 1, name)
-        for name in sorted(set(names))
-        if names.count(name) > 1
-    ]
-    if problems:
-        raise InvalidFileError(problems)
+def _layout(line: int, row: Sequence[str], asked: Asked) -> _Layout | None:
+    head = ",".join(row[:5])
+    if _OPENCELLID_FIRST.match(head) and len(row) >= len(_OPENCELLID):
+        return _Layout(0, {name: place for place, name in enumerate(_OPENCELLID)}, 0, whole_country=True)
+    if _CLF_FIRST.match(head) and len(row) >= len(_CLF):
+        return _Layout(0, {name: place for place, name in enumerate(_CLF)}, 0, whole_country=True)
+    fields = asked.profile.fields_of(row)
+    known = fields.keys() | asked.profile.fixed.keys()
+    if not _missing(known, asked):
+        titles = {title.strip().lower() for title in row}
+        return _Layout(line, fields, len(row), whole_country={"net", "unit"} <= titles or "mccmnc" in titles)
+    return None
 
 
-class _Places:
-    """Find communes by the names of one file, each distinct name looked up once."""
-
-    def __init__(self, areas: Sequence[Area]) -> None:
-        self._areas = areas
-        self._by_name: dict[str, AreaCode | NotFoundError] = {}
-
-    def place(self, name: str, lat: float, lon: float) -> tuple[AreaCode | None, bool]:
-        if not name:
-            near = nearest_area(self._areas, lat, lon)
-            return (near[0].code, True) if near else (None, False)
-        if name not in self._by_name:
-            try:
-                self._by_name[name] = find_area(self._areas, name).code
-            except NotFoundError as error:
-                self._by_name[name] = error
-        found = self._by_name[name]
-        if isinstance(found, NotFoundError):
-            raise _BadRowError("commune", found.message)
-        return found, False
+def _missing(known: set[str], asked: Asked) -> list[str]:
+    missing = [] if {"cell", "identity"} & known else ["cell"]
+    if "commune" not in known:
+        missing += [name for name in ("lat", "lon") if name not in known]
+    return missing + (["carrier"] if asked.carrier is None and "carrier" not in known else [])
 
 
-def _row(record: Mapping[str, str | None], places: _Places) -> CellRow:
-    if None in record:
-        raise _BadRowError("carrier", Said(vi="thừa cột", en="too many columns"))
-    value = {name: (text or "").strip() for name, text in record.items()}
-    key = key_of(value["radio"], value["mcc"], value["mnc"], value["area"], value["cell"])
-    if not value["carrier"]:
-        raise _BadRowError("carrier", Said(vi="thiếu mã nhà mạng", en="the carrier's code is missing"))
-    if key is None:
+def _fail_header(path: Path, line: int, fields: Mapping[str, int], asked: Asked) -> NoReturn:
+    expected = Said("không tìm thấy cột này ở dòng tiêu đề", "no column of the header is this one")
+    raise InvalidFileError(
+        [Problem(str(path), expected, line, name) for name in _missing(fields.keys() | asked.profile.fixed.keys(), asked)]
+    )
+
+
+def _is_foot(row: Sequence[str]) -> bool:
+    first = next((text for text in row if text.strip()), "")
+    return fold_key(first).startswith(_FOOT) and sum(1 for text in row if text.strip()) <= 3
+
+
+class _Reader:
+    """Turn rows into cells."""
+
+    def __init__(self, asked: Asked, layout: _Layout, hexadecimal: set[str], places: Places) -> None:
+        self._asked = asked
+        self._layout = layout
+        self._hexadecimal = hexadecimal
+        self._places = places
+        self._first: dict[tuple[CarrierCode, str, dt.date | None], CellRow] = {}
+
+    def read(self, line: int, row: Sequence[str], found: CellFile) -> CellRow:
+        value = self._values(row)
+        carrier, mnc = self._network(value)
+        if _OFF_AIR.search(fold_key(value["status"])):
+            raise _SkippedRowError(Skip.OFF_AIR)
+        radio = radio_of(value["radio"]) or _CLF_RADIOS.get(value["sys"])
+        key = self._key(value, radio, mnc)
+        if self._asked.mnc and not key.partition(":")[2].startswith(f"452-{int(self._asked.mnc):02d}:"):
+            raise _SkippedRowError(Skip.OTHER_NETWORK)
+        where = self._spot(value)
+        if where is not None and where.swapped:
+            found.swapped.append(line)
+        lat, lon = (where.lat, where.lon) if where else (None, None)
+        try:
+            named = Named(value["commune"], value["district"], value["province"])
+            commune, placed = self._places.place(named, lat, lon)
+        except NotFoundError as error:
+            raise _BadRowError("commune", error.message) from None
+        valid_from, valid_to = _day(value["valid_from"], "valid_from"), _day(value["valid_to"], "valid_to")
+        if valid_from and valid_to and valid_to < valid_from:
+            raise _BadRowError("valid_to", Said("phải không sớm hơn valid_from", "must not be before valid_from"))
+        told = None if radio == "cgi" else radio
+        return CellRow(line, carrier, key, told, value["site"][:MAX_SITE_CHARS], lat, lon, commune, placed, valid_from, valid_to)
+
+    def _values(self, row: Sequence[str]) -> dict[str, str]:
+        fixed, fields = self._asked.profile.fixed, self._layout.fields
+        if self._layout.width and any(text.strip() for text in row[self._layout.width :]):
+            raise _BadRowError("columns", Said("dòng thừa cột so với tiêu đề", "the row has more columns than the header"))
+        value = dict.fromkeys(FIELDS, "")
+        value |= fixed
+        for name, place in fields.items():
+            text = nfc(row[place]).strip() if place < len(row) else ""
+            if wrapped := _WRAPPED.fullmatch(text):
+                text = wrapped[1]
+            if text.startswith(("=", "@")):
+                raise _BadRowError(name, Said("ô chứa công thức; chỉ nhận giá trị", "a formula stands here; only values are taken"))
+            if text:
+                value[name] = text
+        for name in self._hexadecimal:
+            if value[name] and value[name][:2] not in ("0x", "0X"):
+                value[name] = f"0x{value[name]}"
+        return value
+
+    def _network(self, value: Mapping[str, str]) -> tuple[CarrierCode, str]:
+        """Return whose cell it is, and its network. Raises `_SkippedRowError` for another carrier where only its name tells."""
+        plmn = value["plmn"]
+        given = value["mnc"] or plmn[3:]
+        if self._asked.carrier is None:
+            if not value["carrier"]:
+                raise _BadRowError("carrier", Said("thiếu mã nhà mạng", "the carrier's code is missing"))
+            return CarrierCode(value["carrier"]), given
+        if not given and value["carrier"] and not fold_key(value["carrier"]).startswith(self._asked.carrier):
+            raise _SkippedRowError(Skip.OTHER_NETWORK)
+        return self._asked.carrier, given or self._asked.mnc
+
+    def _key(self, value: Mapping[str, str], radio: str | None, mnc: str) -> str:
+        mcc = value["mcc"] or value["plmn"][:3] or "452"
+        key = cell_key(value["identity"], radio) if value["identity"] else None
+        if key is None and value["cell"]:
+            area, cell = value["area"], value["cell"]
+            key = key_of(radio, mcc, mnc, area, _with_node(value["node"], cell) if radio in (None, "lte") else cell)
+        if key is None and value["cell"]:
+            key = cell_key(value["cell"], radio)
+        if key is None:
+            raise _BadRowError(
+                "cell",
+                Said(
+                    "không đọc được định danh ô từ radio, mcc, mnc, area, cell; thiếu loại mạng thì ghi ở tệp mô tả cột (--profile)",
+                    "radio, mcc, mnc, area and cell do not make a cell identity; a profile (--profile) can say the radio",
+                ),
+            )
+        return key
+
+    def _spot(self, value: Mapping[str, str]) -> Spot | None:
+        lat, lon = value["lat"], value["lon"]
+        if not (lat or lon) and value["commune"]:
+            return None
+        found = spot(lat, lon)
+        if found is None:
+            name = "lat" if degrees(lat) is None else "lon"
+            raise _BadRowError(
+                name, Said("phải là số độ, ví dụ 15,1135 hoặc 15°06'48\"", "must be degrees such as 15.1135 or 15°06'48\"")
+            )
+        if not in_province(found.lat, found.lon):
+            if self._layout.whole_country:
+                raise _SkippedRowError(Skip.FAR_AWAY)
+            raise _BadRowError("lat", Said("tọa độ nằm ngoài tỉnh Quảng Ngãi", "the coordinates lie outside Quảng Ngãi province"))
+        return found
+
+    def refuse_repeated(self, row: CellRow) -> None:
+        """Raise `_SkippedRowError` for one more sector of a cell, `_BadRowError` when the same cell stands in two places."""
+        first = self._first.setdefault((row.carrier, row.key, row.valid_from), row)
+        if first is row:
+            return
+        if first.commune == row.commune and (row.lat is None or first.lat is None or _apart_km(first, row) <= _SAME_PLACE_KM):
+            raise _SkippedRowError(Skip.REPEATED)
         raise _BadRowError(
             "cell",
-            Said(
-                vi="không đọc được định danh ô từ radio, mcc, mnc, area, cell",
-                en="radio, mcc, mnc, area and cell do not make a cell identity",
-            ),
+            Said(f"ô này đã có ở dòng {first.line}, tại nơi khác", f"this cell is already on line {first.line}, in another place"),
         )
-    lat, lon = _degrees(value["lat"], "lat"), _degrees(value["lon"], "lon")
-    if not in_province(lat, lon):
-        raise _BadRowError("lat", Said(vi="tọa độ nằm ngoài tỉnh Quảng Ngãi", en="the coordinates lie outside Quảng Ngãi province"))
-    commune, approximate = places.place(value["commune"], lat, lon)
-    valid_from = _date(value["valid_from"], "valid_from")
-    valid_to = _date(value["valid_to"], "valid_to") if value["valid_to"] else None
-    if valid_to and valid_to < valid_from:
-        raise _BadRowError("valid_to", Said(vi="phải không sớm hơn valid_from", en="must not be before valid_from"))
-    return CellRow(CarrierCode(value["carrier"]), key, value["site"], lat, lon, commune, approximate, valid_from, valid_to)
 
 
-def _degrees(text: str, key: str) -> float:
-    try:
-        return float(text.replace(",", "."))
-    except ValueError:
-        raise _BadRowError(key, Said(vi="phải là số độ, ví dụ 15,1135", en="must be degrees such as 15.1135")) from None
+def _apart_km(first: CellRow, second: CellRow) -> float:
+    return distance_km(first.lat or 0, first.lon or 0, second.lat or 0, second.lon or 0)
 
 
-def _date(text: str, key: str) -> dt.date:
-    try:
-        return dt.datetime.strptime(text, "%Y-%m-%d").date()  # noqa: DTZ007 - a calendar day, no moment
-    except ValueError:
-        raise _BadRowError(key, Said(vi="phải là ngày dạng 2026-01-31", en="must be a date such as 2026-01-31")) from None
+def _with_node(node: str, cell: str) -> str:
+    """Return the ECI of a cell that is numbered within its eNodeB: 20 bits of the node, 8 of the cell (3GPP TS 23.003, 19.6)."""
+    key, local = key_of("lte", "452", "0", "", node), key_of("lte", "452", "0", "", cell)
+    if not node or key is None or local is None:
+        return cell
+    number = int(local.rpartition(":")[2])
+    return cell if number > 0xFF else str(int(key.rpartition(":")[2]) << 8 | number)
+
+
+def _day(text: str, key: str) -> dt.date | None:
+    text = text.partition(" ")[0].partition("T")[0]
+    if not text:
+        return None
+    if text.isascii() and text.isdigit() and len(text) == 5:
+        return _SPREADSHEET_EPOCH + dt.timedelta(days=int(text))
+    for form in _DAY_FORMS:
+        try:
+            return dt.datetime.strptime(text, form).date()  # noqa: DTZ007  a calendar day, no moment
+        except ValueError:
+            continue
+    raise _BadRowError(key, Said("phải là ngày dạng 31/01/2026 hoặc 2026-01-31", "must be a date such as 2026-01-31 or 31/01/2026"))

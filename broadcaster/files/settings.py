@@ -85,6 +85,12 @@ class Settings(Table):
     templates_folder: Path = Path("templates")
     people_file: Path = Path("people.toml")
     vault_key_file: Path = Path("vault.key")
+    import_folder: Path = Path("/")
+    """Carriers' exports are read from here only; ``/`` is anywhere."""
+    refusals_journal: Path = Path("refusals.journal")
+    """Where every refusal is kept a second time, before it is acknowledged; best on another disk than the database."""
+    reply_card: Path = Path("reply.toml")
+    """How texts to the reply number reach us, and what they cost (files/replies.py); needed as soon as there is a number."""
     reply_number: Annotated[str, Field(pattern=r"^([0-9]{4})?$")] = ""
     """Where subscribers text their refusal; empty while none is hired, and then no text may promise a reply."""
     refusal_alternative: Annotated[str, Field(max_length=60)] = "Từ chối: báo UBND xã."

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 import structlog
@@ -19,12 +19,13 @@ from broadcaster.flow.lease import Gate
 from broadcaster.flow.outcomes import STORE_RETRY_S
 from broadcaster.flow.underway import Job, Link, Message
 from broadcaster.model import CarrierCard, State
-from broadcaster.rules.retry import CodeWatch, FullQueueWatch
-from broadcaster.rules.terms import closed_until, quota_left, tps_now
+from broadcaster.rules.retry import CodeWatch, full_queues
+from broadcaster.rules.terms import closed_until, quota_left, quota_used, tps_now
 from broadcaster.rules.throttle import SECOND_NS, Limiter
 from broadcaster.store import usage
 from broadcaster.store.campaigns import change_lane
 from broadcaster.store.messages import Outcome
+from broadcaster.store.suspicion import UNBLEMISHED, Past, clear_suspect, put_suspect
 from broadcaster.store.times import SYSTEM, Clock, to_ms
 from broadcaster.store.usage import UNUSED, Usage
 from broadcaster.store.writer import Writer
@@ -54,7 +55,8 @@ class Bind(Protocol):
 class Account:
     """Everything the binds of one carrier account share.
 
-    `refused` is the live set of tokens that refused since the service started, `used` what the account's quotas have lost already;
+    `refused` is the live set of tokens that refused since the service started, `wants_urgent` those among them whose refusal leaves
+    urgent warnings out; `used` what the account's quotas have lost already, `past` what the former service knew of its refusals;
     `may_write` tells at any moment whether parts may be written at all.
     """
 
@@ -65,28 +67,33 @@ class Account:
         writer: Writer,
         gate: Gate,
         refused: set[bytes],
+        wants_urgent: Container[bytes] = frozenset(),
         clock: Clock = SYSTEM,
         used: Usage = UNUSED,
+        past: Past = UNBLEMISHED,
         may_write: Callable[[], bool] = lambda: True,
     ) -> None:
         self.card = card
         self.writer = writer
         self.gate = gate
         self.refused = refused
+        self._wants_urgent = wants_urgent
         self.clock = clock
         self.stopping = False
         self.limiter = Limiter(tps_now(card, clock.now()))
         self.limiter.hold(clock.monotonic_ns() + START_HOLD_NS)
         self._used = used
+        self._leased_parts = 0
+        """Parts under open leases: no more than these may still be added to what is used, whatever day it is then."""
         self._may_write = may_write
         self._has_quotas = card.parts_per_day is not None or card.parts_per_month is not None
         self._jobs: dict[int, Job] = {}
         self._asleep: dict[int, int] = {}
         self._halting: set[int] = set()
-        self._halted: set[int] = set()
+        self._halted: set[int] = set(past.halted)
         """Lanes that refusals stopped; that one of them comes again means that a person let the carrier go on."""
-        self._watch = self._new_watch(None)
-        self._full = FullQueueWatch(card.queue_full_percent)
+        self._watch = self._new_watch(past.suspect)
+        self._full = full_queues(card.queue_full_percent)
         self._throttled_until_ns = 0
         self._closed = False
         self._exhausted = False
@@ -107,7 +114,9 @@ class Account:
         new = allowed.keys() - self._jobs.keys()
         if new:
             resumed = not self._halted.isdisjoint(new)
-            self._watch = self._new_watch(None if resumed else self._watch.suspect)
+            if resumed:
+                self._trust()
+            self._watch = self._new_watch(self._watch.suspect)
             self._halted -= new
         self._jobs = allowed
         self._asleep.clear()
@@ -181,6 +190,10 @@ class Account:
         """Tell whether the message's lane may be sent now."""
         return message.lease.lane_id in self._jobs
 
+    def still_wants(self, message: Message) -> bool:
+        """Tell whether a subscriber who refused meanwhile still takes this message, an urgent one."""
+        return message.lease.job.urgent and message.token in self._wants_urgent
+
     def next_job(self, now_ns: int) -> Job | None:
         """Return the lane to lease from next: urgent ones first, then the oldest."""
         if self.stopping or self._is_closed(now_ns):
@@ -252,21 +265,39 @@ class Account:
 
     # -- quotas
 
-    def quota_room(self) -> int | None:
-        """Return how many more parts the quotas let be leased now; None without quotas."""
+    def quota_room(self, message_parts: int) -> int | None:
+        """Return how many more parts the quotas let be leased now; None without quotas.
+
+        Less than a message of so many parts takes is a quota used up, which is told; unless open leases may give some back.
+        """
         if not self._has_quotas:
             return None
-        used = self._used = self._used.on(usage.day_of(self.clock.now()))
-        left = quota_left(self.card, used.today_parts, used.month_parts)
-        if (left == 0) != self._exhausted:
-            self._exhausted = left == 0
-            say = log.warning if self._exhausted else log.info
-            say("quota-used" if self._exhausted else "quota-open", carrier=self.card.code)
-        return left
+        used = self._today()
+        exhausted = quota_used(self.card, used.today_parts, used.month_parts, message_parts) is not None
+        if exhausted != self._exhausted:
+            self._exhausted = exhausted
+            say = log.warning if exhausted else log.info
+            say("quota-used" if exhausted else "quota-open", carrier=self.card.code)
+        used = used.plus(self._leased_parts)
+        return quota_left(self.card, used.today_parts, used.month_parts)
 
     def charge(self, parts: int) -> None:
-        """Count parts that are about to be leased, or with a minus those that were not sent after all."""
-        self._used = self._used.plus(parts)
+        """Count parts that are about to be leased, or with a minus those that are not leased after all."""
+        self._leased_parts += parts
+
+    def spend(self, charged: int, spent: int) -> None:
+        """Count the end of a lease: of the parts charged for it, so many were or may have been accepted.
+
+        They count on the day on which it ends: what was sent under it before midnight counts against the new day, too, until the next
+        start reads the table.
+        """
+        self._leased_parts -= charged
+        if self._has_quotas:
+            self._used = self._today().plus(spent)
+
+    def _today(self) -> Usage:
+        self._used = self._used.on(usage.day_of(self.clock.now()))
+        return self._used
 
     @property
     def counts(self) -> Callable[[Connection, Sequence[Outcome]], None] | None:
@@ -279,6 +310,8 @@ class Account:
     # -- what the carrier's answers mean for the account
 
     def note_accepted(self, count: int) -> None:
+        if count and self._watch.suspect is not None:
+            self._trust()
         self._watch.note_accepted(count)
         self._full.note_others(count)
 
@@ -288,7 +321,7 @@ class Account:
 
     def note_queue_full(self) -> bool:
         """Count a full queue; True, and the account slowed, when they are so many that the whole gateway is full (F51)."""
-        self._full.note_full()
+        self._full.note()
         if self._full.too_many:
             self.throttled()
             return True
@@ -309,8 +342,21 @@ class Account:
             self._watch = self._new_watch(alarm)
         return alarm
 
+    def _trust(self) -> None:
+        """Suspect no code any more; should this not be stored, the next start is more careful than it need be."""
+        if self._watch.suspect is None:
+            return
+        self._watch.suspect = None
+
+        def cleared(done: asyncio.Future[None]) -> None:
+            if error := done.exception():
+                log.warning("not-stored", carrier=self.card.code, error=type(error).__name__)
+
+        self.writer.submit(lambda connection: clear_suspect(connection, self.card.code)).add_done_callback(cleared)
+
     def _new_watch(self, suspect: int | None) -> CodeWatch:
-        return CodeWatch(self.card.refused_first_percent, self.card.refused_recent_percent, suspect)
+        card = self.card
+        return CodeWatch(card.refused_first_percent, card.refused_recent_percent, card.invalid_recent_percent, suspect=suspect)
 
     def halt(self, reason: str, lane_ids: Iterable[int] | None = None) -> None:
         """Stop lanes, all when none is named, before they burn their audience (F53–F55); tried again until it is stored."""
@@ -323,8 +369,11 @@ class Account:
         self._halted |= halted_ids
         self._jobs = {lane_id: job for lane_id, job in self._jobs.items() if lane_id not in halted_ids}
         self._release(lambda message: not message.begun and message.lease.lane_id in halted_ids)
+        suspect = self._watch.suspect
 
         def halt(connection: Connection) -> None:
+            if suspect is not None:
+                put_suspect(connection, self.card.code, suspect)
             for job in jobs:
                 change_lane(connection, job.lane_id, halted=reason)
                 self.gate.auditor.record(connection, "carrier-halt", job.campaign, {"carrier": self.card.code, "reason": reason})

@@ -33,6 +33,7 @@ from broadcaster.rules import approval as rule
 from broadcaster.rules import plan, windows
 from broadcaster.rules.lifecycle import Action, move
 from broadcaster.rules.order import order_from_json, order_to_json, window_text
+from broadcaster.store.areas import Outlined, put_outlined
 from broadcaster.store.audience import Count
 from broadcaster.store.audit import Auditor
 from broadcaster.store.campaigns import (
@@ -81,6 +82,8 @@ class Draft(NamedTuple):
     """When each carrier's last part is predicted to be written."""
     fits: bool
     """Whether all of that is before the order's deadline."""
+    outlined: Outlined | None = None
+    """The cells inside the order's circles and polygons."""
 
 
 def limits(order: Order, cards: Mapping[CarrierCode, CarrierCard]) -> dict[CarrierCode, int | None]:
@@ -100,10 +103,12 @@ def draft(
     cards: Mapping[CarrierCode, CarrierCard],
     now: dt.datetime,
     earlier: _Earlier | None = None,
+    outlined: Outlined | None = None,
 ) -> Draft:
     """Put an order, its texts and its counted audience together. Pure reckoning: nothing is stored.
 
-    `earlier` is the campaign whose remainder this is, as of when: approvers sign that too.
+    `earlier` is the campaign whose remainder this is, as of when, `outlined` the cells inside its circles and polygons: approvers
+    sign these too.
     """
     recipients = sum(item.messages for item in counts if not item.exclusion)
     content = rule.content_of(
@@ -117,6 +122,10 @@ def draft(
     )
     if earlier is not None:
         content = {**content, "earlier": earlier._asdict()}
+    if outlined is not None:
+        content = {**content, "outlined": outlined.signed()}
+    if approximate := sum(item.approximate for item in counts if not item.exclusion):
+        content = {**content, "approximate": approximate}
     parts = {
         body.carrier: body.parts * sum(item.messages for item in counts if item.carrier == body.carrier and not item.exclusion)
         for body in bodies
@@ -134,6 +143,7 @@ def draft(
         starts_at,
         finish,
         plan.fits(finish, starts_at + dt.timedelta(hours=order.deadline_h)),
+        outlined,
     )
 
 
@@ -194,7 +204,7 @@ def submit(store: Store, auditor: Auditor, made: Draft, *, submitter: Person, ho
             )
         if order.audience.remainder_of is not None:
             refuse_second_remainder(connection, order.audience.remainder_of)
-        insert_campaign(
+        campaign_id = insert_campaign(
             connection,
             name=order.name,
             content_json=rule.canonical(content).decode(),
@@ -204,6 +214,8 @@ def submit(store: Store, auditor: Auditor, made: Draft, *, submitter: Person, ho
             submitted_ms=to_ms(now),
             roster_ids=[item.id for item in made.rosters],
         )
+        if made.outlined is not None:
+            put_outlined(connection, campaign_id, made.outlined.ids)
         detail = {"by": submitter.name, "digest": digest, "recipients": made.recipients}
         auditor.record(connection, Action.SUBMIT, order.name, detail)
         return find_campaign(connection, order.name)

@@ -22,7 +22,7 @@ from broadcaster.flow.check_seen import Cause, Failure, Seen, SentPart, cause_of
 from broadcaster.lang import Said
 from broadcaster.link.client import Client, Inbound, LinkState
 from broadcaster.model import CarrierCard
-from broadcaster.rules.dialect import FINAL_STATES, SeenReceipt, every_form
+from broadcaster.rules.dialect import FINAL_STATES, SeenReceipt, dialect_of, every_form
 from broadcaster.rules.throttle import Limiter
 from broadcaster.rules.wire import receipt_part, submit_templates
 from broadcaster.smpp import DataSm, EnquireLink, Quarantined, SubmitTemplate, Tag
@@ -61,6 +61,7 @@ class Trial:
     ) -> None:
         self._errand = errand
         self._card: CarrierCard = errand.card
+        self._dialect = dialect_of(errand.card)
         self._reserve = reserve
         self._wait_s = wait_s
         self._tell = tell
@@ -281,8 +282,10 @@ class Trial:
 
     def _receipt_in(self, inbound: Inbound) -> SeenReceipt | None:
         body = inbound.body
-        receipt = None if isinstance(body, Quarantined) or classify(body) != "receipt" else parse_receipt(body)
-        if receipt is None or isinstance(body, Quarantined):
+        if isinstance(body, Quarantined) or classify(body, self._dialect) != "receipt":
+            return None
+        receipt = parse_receipt(body, self._dialect)
+        if receipt is None:
             return None
         tlv_id = tlv_text(body.tlvs, Tag.RECEIPTED_MESSAGE_ID)
         marked = bool(body.esm_class & _RECEIPT_BITS)
@@ -300,7 +303,7 @@ class Trial:
             return
         self._left.add(key)
         self.seen.left_alone += 1
-        if isinstance(body, Quarantined) or (found is None and classify(body) == "receipt"):
+        if isinstance(body, Quarantined) or (found is None and classify(body, self._dialect) == "receipt"):
             self.seen.unreadable += 1
         elif found is not None and any(body.source.endswith(str(number)[2:]) for number in self._card.test_numbers):
             self.seen.strangers.append(found)

@@ -12,10 +12,11 @@ from sqlalchemy import Connection
 
 from broadcaster.errors import NotFoundError, RefusedError
 from broadcaster.lang import Said
-from broadcaster.model import CarrierCode, Order, RosterId
+from broadcaster.model import CarrierCode, MessageClass, Order, RosterId
 from broadcaster.rules.lifecycle import ENDED
 from broadcaster.rules.order import order_from_json
 from broadcaster.store import audience, messages
+from broadcaster.store.areas import Outlined, find_outlined, outlined_of
 from broadcaster.store.campaigns import (
     Campaign,
     Lane,
@@ -47,6 +48,8 @@ class Audience(NamedTuple):
     counts: list[audience.Count]
     earlier: Earlier | None = None
     """Set for a remainder; part of what is signed."""
+    outlined: Outlined | None = None
+    """The cells inside the order's circles and polygons, if it has any; part of what is signed."""
 
     @property
     def recipients(self) -> int:
@@ -61,22 +64,41 @@ def count(store: Store, order: Order, now: dt.datetime, progress: Callable[[int,
     already; `NotFoundError` when there is no such campaign.
     """
     totals: Counter[tuple[str, str, int]] = Counter()
+    approximate: Counter[tuple[str, str, int]] = Counter()
     if order.audience.remainder_of is not None:
-        with store.write() as connection:
-            messages.fold_all(connection)
+        messages.fold_up(store)
     with store.read() as connection:
         earlier = _earlier(connection, order, now)
         used = _rosters(connection, order, now) if earlier is None else _rosters_of(connection, order, earlier, now)
         ids = [item.id for item in used]
-        rule = _rule(connection, order, ids, earlier)
+        outlined = _outlined(connection, order)
+        rule = _rule(connection, order, ids, earlier, outlined)
         audience.prepare(connection, rule)
         slices = list(audience.slices(rule, count_subscribers(connection, ids)))
         for number, (low, high) in enumerate(slices, 1):
             for item in audience.count(connection, rule, low, high):
                 totals[item.carrier, item.area_code, item.exclusion] += item.messages
+                approximate[item.carrier, item.area_code, item.exclusion] += item.approximate
             if progress:
                 progress(number, len(slices))
-    return Audience(used, [audience.Count(*key, number) for key, number in sorted(totals.items())], earlier)
+    counts = [audience.Count(*key, number, approximate[key]) for key, number in sorted(totals.items())]
+    return Audience(used, counts, earlier, outlined)
+
+
+def _outlined(connection: Connection, order: Order) -> Outlined | None:
+    asked = order.audience
+    if not (asked.circles or asked.polygons):
+        return None
+    found = find_outlined(connection, asked.carriers, asked.circles, asked.polygons)
+    if not found.ids:
+        raise RefusedError(
+            Said("Trong vòng tròn, đa giác của lệnh không có cell nào.", "No cell stands inside the order's circles and polygons."),
+            Said(
+                "Kiểm tra tọa độ, hoặc nhập danh mục cell: broadcaster cell import",
+                "Check the places, or run: broadcaster cell import",
+            ),
+        )
+    return found
 
 
 def _earlier(connection: Connection, order: Order, now: dt.datetime) -> Earlier | None:
@@ -130,13 +152,17 @@ def _check_age(used: Mapping[CarrierCode, Roster], order: Order, now: dt.datetim
         )
 
 
-def _rule(connection: Connection, order: Order, ids: list[RosterId], earlier: Earlier | None) -> audience.Rule:
+def _rule(
+    connection: Connection, order: Order, ids: list[RosterId], earlier: Earlier | None, outlined: Outlined | None
+) -> audience.Rule:
     remainder = None
     if earlier is not None:
         first = lanes(connection, find_campaign(connection, earlier.name).id)
         remainder = audience.Remainder([item for item in first if item.carrier in order.audience.carriers], earlier.until_ms)
     asked = order.audience
-    return audience.Rule(ids, asked.communes, asked.active_within_h, not order.override_refusals, remainder)
+    cells = outlined.ids if outlined else ()
+    urgent = order.message_class is MessageClass.URGENT
+    return audience.Rule(ids, asked.communes, asked.active_within_h, not order.override_refusals, remainder, urgent, cells)
 
 
 def steps(store: Store, campaign: Campaign) -> Iterator[Callable[[Connection], None]]:
@@ -150,7 +176,7 @@ def steps(store: Store, campaign: Campaign) -> Iterator[Callable[[Connection], N
         ids = roster_ids(connection, campaign.id)
         subscribers = count_subscribers(connection, ids)
         leftovers = lanes(connection, campaign.id)
-        rule = _rule(connection, order, ids, Earlier(**signed) if signed else None)
+        rule = _rule(connection, order, ids, Earlier(**signed) if signed else None, _kept(connection, campaign))
     for item in leftovers:
         for _ in range(0, item.messages + item.excluded + 1, audience.DISCARD_ROWS):
             yield partial(_discard, item=item)
@@ -159,6 +185,21 @@ def steps(store: Store, campaign: Campaign) -> Iterator[Callable[[Connection], N
     for low, high in audience.slices(rule, subscribers):
         yield partial(_enlist, campaign=campaign, rule=rule, low=low, high=high)
     yield partial(_mark_enlisted, campaign=campaign)
+
+
+def _kept(connection: Connection, campaign: Campaign) -> Outlined | None:
+    signed = campaign.content.get("outlined")
+    if signed is None:
+        return None
+    kept = outlined_of(connection, campaign.id)
+    if kept.digest != signed["digest"]:
+        raise RefusedError(
+            Said(
+                f"«{campaign.name}»: các cell trong vùng không còn là những cell đã ký.",
+                f"“{campaign.name}”: the cells inside its outlines are not the signed ones any more.",
+            )
+        )
+    return kept
 
 
 def _discard(connection: Connection, item: Lane) -> None:

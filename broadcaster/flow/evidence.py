@@ -44,7 +44,7 @@ def weigh(connection: Connection, card: CarrierCard, now_ms: int) -> int:
     pairs: dict[Doubtful, Orphan] = {}
     for orphan in found:
         meant = _only(orphan, by_token[orphan.token], zone)
-        if meant is not None and not evidence.known(connection, orphan, meant):
+        if meant is not None and not evidence.known(connection, card.code, orphan, meant):
             pairs.setdefault(meant, orphan)
     settled = evidence.accept(connection, [(orphan, meant) for meant, orphan in pairs.items()])
     if settled:

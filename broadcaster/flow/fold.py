@@ -33,7 +33,8 @@ class Fold:
             return
         self._busy = True
         now_ms = self._now_ms()
-        self._writer.submit(lambda connection: messages.fold_some(connection, now_ms, SLICE_ROWS)).add_done_callback(self._folded)
+        folding = self._writer.submit_apart(lambda connection: messages.fold_some(connection, now_ms, SLICE_ROWS))
+        folding.add_done_callback(self._folded)
 
     def _folded(self, done: asyncio.Future[bool]) -> None:
         self._busy = False

@@ -33,17 +33,17 @@ class _Orphan(NamedTuple):
 
 
 class IdWatch:
-    """Watch one carrier account; `conflicts` counts receipts whose parameter and text name different ids (F06)."""
+    """Watch one carrier account."""
 
     def __init__(self, card: CarrierCard) -> None:
         self._card = card
         self._told: IdDialect | None = None
-        self.conflicts = 0
 
-    def note_receipt(self, found: Receipt) -> None:
-        """Take one receipt as it came."""
-        if found.text_id is not None and found.text_id != found.message_id:
-            self.conflicts += not same_id(found.message_id, found.text_id, self._card.ids.receipt)
+    def conflicts(self, found: Receipt) -> bool:
+        """Tell whether a receipt's parameter and text name different messages, however the ids are spelt (F06)."""
+        if found.text_id is None or found.text_id == found.message_id:
+            return False
+        return not same_id(found.message_id, found.text_id, self._card.ids.receipt)
 
     def judge(self, connection: Connection) -> IdDialect | None:
         """Return the rule that would match more than 95 % of more than 20 orphans, by id and number; log it once.

@@ -16,13 +16,13 @@ from sqlalchemy import Connection
 from broadcaster.errors import StoreError
 from broadcaster.flow.judgement import judgement, readable_order
 from broadcaster.lang import Said
-from broadcaster.model import CampaignState, Environment, Order, Person
+from broadcaster.model import CampaignState, Environment, MessageClass, Order, Person
 from broadcaster.rules import approval as rule
 from broadcaster.rules import windows
 from broadcaster.rules.lifecycle import Action, move
 from broadcaster.store import messages
 from broadcaster.store.audit import Auditor
-from broadcaster.store.campaigns import Campaign, Lane, approvals, change_campaign, change_lane, find_campaign, lanes
+from broadcaster.store.campaigns import Campaign, Lane, approvals, change_campaign, find_campaign, lanes, move_on
 from broadcaster.store.control import sending_stopped
 from broadcaster.store.messages import Leased
 from broadcaster.store.times import from_ms, to_ms
@@ -77,6 +77,7 @@ class Gate:
         self._environment = environment
         self._epoch = epoch
         self._judged: dict[object, bool] = {}
+        self._last_read: tuple[object, Order | None, bytes] = (None, None, b"")
 
     def take(self, connection: Connection, campaign: str, lane_id: int, limit: int, now: dt.datetime) -> Grant | Denied:
         """Lease up to `limit` messages of a lane: second tries that are due first, then the next that were never sent.
@@ -91,8 +92,8 @@ class Gate:
             return Denied.NOT_RUNNING
         if sending_stopped(connection, item.carrier):
             return Denied.STOPPED
-        order = readable_order(found)
-        if order is None or not self._approved(connection, found, order, item, every):
+        order, content = self._read(found)
+        if order is None or not self._approved(connection, found, order, content, item, every):
             return self._halt(connection, found, now)
         match windows.sending_allowed(order, from_ms(found.started_ms), now):
             case "closed":
@@ -105,7 +106,7 @@ class Gate:
             return Denied.CLOSED
         try:
             with connection.begin_nested():
-                leased = self._lease(connection, item, limit, to_ms(now))
+                leased = self._lease(connection, item, limit, to_ms(now), urgent=order.message_class is MessageClass.URGENT)
                 if leased is None:
                     return Denied.NOTHING_DUE
                 numbers = self._vault.reveal([each.token for each in leased[1]])
@@ -127,18 +128,29 @@ class Gate:
             item.receipt_part,
         )
 
-    def _lease(self, connection: Connection, item: Lane, limit: int, now_ms: int) -> tuple[int, list[Leased]] | None:
+    def _lease(
+        self, connection: Connection, item: Lane, limit: int, now_ms: int, *, urgent: bool = False
+    ) -> tuple[int, list[Leased]] | None:
         if due := messages.due_ids(connection, item.id, now_ms, limit):
             if not item.first_id <= min(due) <= max(due) < item.end_id:
                 raise StoreError(Said("Một người bị loại đã thành người nhận.", "Somebody excluded was made a recipient."))
-            return messages.open_list(connection, item.id, self._epoch, due, item.parts, now_ms)
+            return messages.open_list(connection, item.id, self._epoch, due, item.parts, now_ms, urgent=urgent)
         if item.next_position > item.messages:
             return None
         last = min(item.next_position + limit - 1, item.messages)
-        change_lane(connection, item.id, next_position=last + 1)
-        return messages.open_range(connection, item.id, self._epoch, item.next_position, last, item.parts, now_ms)
+        move_on(connection, item.id, last + 1)
+        return messages.open_range(connection, item.id, self._epoch, item.next_position, last, item.parts, now_ms, urgent=urgent)
 
-    def _approved(self, connection: Connection, found: Campaign, order: Order, item: Lane, every: Sequence[Lane]) -> bool:
+    def _read(self, found: Campaign) -> tuple[Order | None, bytes]:
+        """Return the stored order and its canonical form; the same stored text (store/campaigns.py) is taken apart once."""
+        if self._last_read[0] is not found.content:
+            order = readable_order(found)
+            self._last_read = (found.content, order, b"" if order is None else rule.canonical(found.content))
+        return self._last_read[1:]
+
+    def _approved(
+        self, connection: Connection, found: Campaign, order: Order, content: bytes, item: Lane, every: Sequence[Lane]
+    ) -> bool:
         bodies = {body["carrier"]: body for body in found.content["bodies"]}
         body = bodies.get(item.carrier)
         if body is None or (body["text"], body["parts"], body.get("receipt_part", 0)) != (item.body, item.parts, item.receipt_part):
@@ -148,7 +160,7 @@ class Gate:
         if order.environment is not self._environment or not started_in_time(found, order):
             return False
         people = self._people()
-        stored = rule.canonical(found.content), tuple((each.person, each.signature) for each in approvals(connection, found.id))
+        stored = content, tuple((each.person, each.signature) for each in approvals(connection, found.id))
         key = (stored, found.submitted_by, frozenset(people.values()))
         if key not in self._judged:
             verdict = judgement(connection, found, people)

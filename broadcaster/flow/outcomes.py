@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import structlog
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from broadcaster.model import CarrierCode
 from broadcaster.store import messages, unknown
@@ -43,13 +45,15 @@ class Outcomes:
         self._late: list[Outcome] = []
         self._deferred: list[tuple[int, int]] = []
         self._closed: list[int] = []
-        self._ended = 0
-        self._busy = False
+        self.ended = 0
+        """Messages that ended and are not handed over yet."""
+        self.busy = False
+        """Whether a batch is with the writer, or waits for a store that failed."""
 
     @property
     def settled(self) -> bool:
         """Whether nothing waits to be stored."""
-        return not (self._busy or self._noted or self._late or self._closed or self._ended)
+        return not (self.busy or self._noted or self._late or self._closed or self.ended)
 
     def note(self, outcome: Outcome) -> None:
         self._noted.append(outcome)
@@ -60,7 +64,7 @@ class Outcomes:
 
     def end(self, message_id: int, *, not_before_ms: int | None) -> None:
         """Note that a message leaves its lease, for good or until `not_before_ms`."""
-        self._ended += 1
+        self.ended += 1
         if not_before_ms is not None:
             self._deferred.append((not_before_ms, message_id))
 
@@ -68,41 +72,61 @@ class Outcomes:
         """Note that no message of the lease is left open."""
         self._closed.append(lease_id)
 
-    def settle(self) -> None:
-        """Hand what has gathered to the writer, one batch at a time."""
-        if self._busy or self.settled:
-            return
-        outcomes, late, deferred, closed, ended = self._noted, self._late, self._deferred, self._closed, self._ended
-        self._noted, self._late, self._deferred, self._closed, self._ended = [], [], [], [], 0
+    def settle(self, take: Callable[[Connection], Any] | None = None, taken: Callable[[Any], None] = lambda _result: None) -> bool:
+        """Hand what has gathered to the writer, one batch at a time; tell whether anything was.
+
+        `take` runs in the same transaction, behind the batch: what it finds is durable or fails together with the outcomes. `taken`
+        gets its result, or the error with which it or the whole transaction failed.
+        """
+        if self.busy or (take is None and self.settled):
+            return False
+        outcomes, late, deferred, closed, ended = self._noted, self._late, self._deferred, self._closed, self.ended
+        self._noted, self._late, self._deferred, self._closed, self.ended = [], [], [], [], 0
         now_ms = self._now_ms()
 
-        def store(connection: Connection) -> None:
+        def store(connection: Connection) -> Any:
             messages.record_outcomes(connection, outcomes)
             if self._count is not None:
                 self._count(connection, outcomes)
             unknown.resolve(connection, late)
             messages.defer(connection, deferred)
             messages.close_leases(connection, closed, now_ms)
+            return None if take is None else _attempt(connection, take)
 
-        def stored(done: asyncio.Future[None]) -> None:
+        def stored(done: asyncio.Future[Any]) -> None:
             error = done.exception()
             if error is None:
-                self._busy = False
+                self.busy = False
                 self._durable(ended)
+                taken(done.result())
                 return
-            log.error(
-                "outcomes-not-stored", carrier=self._carrier, error=type(error).__name__, reason=str(error), parts=len(outcomes)
-            )
+            if ended or outcomes or late or closed:
+                log.error(
+                    "outcomes-not-stored", carrier=self._carrier, error=type(error).__name__, reason=str(error), parts=len(outcomes)
+                )
             self._noted = outcomes + self._noted
             self._late = late + self._late
             self._deferred = deferred + self._deferred
             self._closed = closed + self._closed
-            self._ended += ended
+            self.ended += ended
             asyncio.get_running_loop().call_later(STORE_RETRY_S, self._again)
+            taken(error)
 
-        self._busy = True
+        self.busy = True
         self._writer.submit(store).add_done_callback(stored)
+        return True
 
     def _again(self) -> None:
-        self._busy = False
+        self.busy = False
         self.settle()
+
+
+def _attempt(connection: Connection, take: Callable[[Connection], Any]) -> Any:
+    """Return what `take` finds, or the error that undid its own writing and nothing else; a fault of the store undoes everything."""
+    try:
+        with connection.begin_nested():
+            return take(connection)
+    except DBAPIError:
+        raise
+    except Exception as error:  # noqa: BLE001  the outcomes are none the worse for it
+        return error

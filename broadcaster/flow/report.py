@@ -34,8 +34,9 @@ from broadcaster.review.data import (
 from broadcaster.rules.tally import Tally, Totals, tally
 from broadcaster.store import audit, figures
 from broadcaster.store.campaigns import Campaign, Lane, approvals, find_campaign, lanes, remainder_of, remainders
+from broadcaster.store.duplicates import confirmed_duplicates
 from broadcaster.store.engine import Store
-from broadcaster.store.messages import fold_all
+from broadcaster.store.messages import fold_up
 from broadcaster.store.refusals import replies_between
 from broadcaster.store.times import from_ms, to_ms
 
@@ -59,8 +60,7 @@ def review(
     `people` adds titles and roles to the signatures. Raises `NotFoundError` when there is no such campaign, `StoreError` for a fault
     of the database.
     """
-    with store.write() as connection:
-        fold_all(connection)
+    fold_up(store)
     with store.read() as connection:
         found = find_campaign(connection, reference)
         its_lanes = lanes(connection, found.id)
@@ -93,6 +93,7 @@ def review(
             audit_entries=len(entries),
             unmatched_receipts=figures.unmatched_receipts(connection, from_at, to_at),
             story=_story(connection, found),
+            approximate=found.content.get("approximate", 0),
         )
 
 
@@ -188,6 +189,7 @@ def _carrier(
         failed=tuple(Failed(item.state, item.error, item.messages) for item in endings if item.state is not State.REFUSED),
         retried=tuple(Retried(status, parts) for status, parts in counts.retried.most_common()),
         halted=lane.halted,
+        confirmed_duplicates=confirmed_duplicates(connection, lane.id),
     )
 
 

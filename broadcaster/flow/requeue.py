@@ -12,7 +12,9 @@ from typing import Final, NamedTuple
 from sqlalchemy import Connection
 
 from broadcaster.errors import NotFoundError, RefusedError
+from broadcaster.flow import slices
 from broadcaster.flow.judgement import readable_order
+from broadcaster.flow.slices import SENDING, carry_on, refuse_other_number
 from broadcaster.lang import Said
 from broadcaster.model import CampaignState
 from broadcaster.rules import windows
@@ -24,8 +26,6 @@ from broadcaster.store.campaigns import Campaign, Lane, change_campaign, find_ca
 from broadcaster.store.engine import Store
 from broadcaster.store.times import from_ms, to_ms
 
-SLICE: Final = 5_000
-"""Messages per transaction, so that a service beside it gets its turn."""
 SHOWN_CODES: Final = 5
 
 
@@ -43,28 +43,39 @@ def preview(store: Store, reference: str, carrier: str, status: int, *, now: dt.
     return Requeued(found, count)
 
 
-def requeue(store: Store, auditor: Auditor, reference: str, carrier: str, status: int, *, reason: str, now: dt.datetime) -> Requeued:
+def requeue(
+    store: Store,
+    auditor: Auditor,
+    reference: str,
+    carrier: str,
+    status: int,
+    *,
+    reason: str,
+    now: dt.datetime,
+    expect: int | None = None,
+) -> Requeued:
     """Let the messages that `carrier` refused for good with this command status, and with no other, be tried again.
 
-    A running campaign sends them at once, a paused one when it is resumed; a finished one is paused first. Raises `NotFoundError`
-    for a campaign or carrier that is not there, `RefusedError` past the deadline, in another state, while a campaign to its remainder
-    stands, or when nobody was so refused.
+    A running campaign sends them at once, a paused one when it is resumed; a finished one is paused first. `expect` is the number
+    that the operator typed. Raises `NotFoundError` for a campaign or carrier that is not there, `RefusedError` past the deadline, in
+    another state, while a campaign to its remainder stands, when nobody was so refused, or for a wrong number.
     """
+    messages.fold_up(store)
     with store.write() as connection:
         messages.fold_all(connection)
         found, after, item, count = _judged(connection, reference, carrier, status, now)
+        if expect is not None:
+            refuse_other_number(count, expect, Said("tin bị từ chối hẳn với mã này", "messages were refused for good with this code"))
         change_campaign(connection, found.id, after, finished_ms=None, reason=reason)
         detail = {"carrier": carrier, "code": describe(status), "messages": count, "reason": reason}
         auditor.record(connection, Action.REQUEUE, found.name, detail)
-        ids = refused.requeue(connection, item, status, item.first_id, SLICE, to_ms(now))
-    done = len(ids)
-    while len(ids) == SLICE:
-        with store.write() as connection:
-            found = find_campaign(connection, reference)
-            if found.state not in {CampaignState.RUNNING, CampaignState.PAUSED}:
-                break
-            ids = refused.requeue(connection, item, status, ids[-1] + 1, SLICE, to_ms(now))
-            done += len(ids)
+        refused.count_requeue(connection, found.id)
+        ids = refused.requeue(connection, item, status, item.first_id, slices.SLICE, to_ms(now))
+
+    def slice_after(connection: Connection, last_id: int) -> list[int]:
+        return refused.requeue(connection, item, status, last_id + 1, slices.SLICE, to_ms(now))
+
+    done = carry_on(store, reference, ids, slice_after, while_in=SENDING)
     with store.read() as connection:
         return Requeued(find_campaign(connection, reference), done)
 

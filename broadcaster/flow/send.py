@@ -22,12 +22,13 @@ from broadcaster.flow.lease import Denied
 from broadcaster.flow.outcomes import STORE_RETRY_S, Outcomes
 from broadcaster.flow.underway import Flight, Job, Lease, Link, Message, Ready
 from broadcaster.model import State
-from broadcaster.rules.retry import Kind, Next, after
+from broadcaster.rules.retry import Breaker, Kind, Next, Waits, after
 from broadcaster.rules.wire import part_reference, submit_templates
 from broadcaster.smpp.errors import LocalProtocolError
 from broadcaster.smpp.receipt import normal_id
 from broadcaster.smpp.status import Verdict, describe, verdict
-from broadcaster.store.messages import Outcome
+from broadcaster.smpp.submit import Submit
+from broadcaster.store.messages import OTHER_REFUSED, Outcome
 
 REBIND_HOLD_NS = 1_000_000_000
 """Nothing is written on a session of which the carrier says that it is not bound, until the link has closed it (F56)."""
@@ -60,6 +61,9 @@ class Sender:
         )
         self._leasing = False
         self._held_until_ns = 0
+        self._waits = Waits(self.card.retry_after_s, self.card.queue_full_after_s)
+        self._breaker = Breaker(self.card.temporary_recent_percent, self.card.retry_after_s)
+        self._rest_s = 0
         self.sent = 0
         account.add(self)
 
@@ -92,26 +96,39 @@ class Sender:
 
     # -- leasing
 
-    def _lease_more(self) -> None:
-        if self._leasing or not self.link.bound:
+    def _hand_over(self) -> None:
+        """Hand outcomes to the store and, in the same transaction, ask for the next lease.
+
+        What the outcomes end makes room for that lease, and both are durable at once: the wire need not wait for one commit before
+        another is asked for, and at no commit are more than two windows open.
+        """
+        if self._outcomes.busy:
             return
-        job = self.account.next_job(self.account.clock.monotonic_ns())
+        wish = self._next_lease()
+        if wish is None:
+            self._outcomes.settle()
+            return
+        job, size = wish
+        charged = size * job.parts
+        self._leasing = True
+        self.account.charge(charged)
+        self._outcomes.settle(lambda connection: self._take(connection, job, size), lambda found: self._leased(job, charged, found))
+
+    def _next_lease(self) -> tuple[Job, int] | None:
+        """Return the lane to lease from and how many messages, None when nothing is to be leased now."""
+        now_ns = self.account.clock.monotonic_ns()
+        if not self.link.bound or now_ns < self._held_until_ns:
+            return None
+        job = self.account.next_job(now_ns)
         if job is None:
-            return
+            return None
         size = max(1, self.account.lease_parts // job.parts)
-        if self._open > size:
-            return
-        room = self.account.quota_room()
+        if self._open - self._outcomes.ended > size:
+            return None
+        room = self.account.quota_room(job.parts)
         if room is not None:
             size = min(size, room // job.parts)
-        if size < 1:
-            return
-        self._leasing = True
-        charged = size * job.parts
-        self.account.charge(charged)
-        self.account.writer.submit(lambda connection: self._take(connection, job, size)).add_done_callback(
-            lambda done: self._leased(job, charged, done)
-        )
+        return (job, size) if size > 0 else None
 
     def _take(self, connection: Connection, job: Job, size: int) -> Ready | Denied:
         """Lease, and prepare the parts, in one transaction (on the writer's thread): what cannot be written is not leased."""
@@ -134,13 +151,12 @@ class Sender:
             return Ready(grant, templates, [None] * len(grant.messages))
         return Ready(grant, templates, [part_reference(leased.token, grant.campaign_id, self.card) for leased in grant.messages])
 
-    def _leased(self, job: Job, charged: int, done: asyncio.Future[Ready | Denied]) -> None:
+    def _leased(self, job: Job, charged: int, found: Ready | Denied | Exception) -> None:
         self._leasing = False
-        if error := done.exception():
+        if isinstance(found, Exception):
             self.account.charge(-charged)
-            self._not_leased(job, error)
+            self._not_leased(job, found)
             return
-        found = done.result()
         if isinstance(found, Denied):
             self.account.charge(-charged)
             if found is Denied.NOT_APPROVED:
@@ -175,7 +191,7 @@ class Sender:
             elif message.todo:
                 self._queue.append(message)
             else:
-                self._end(message)
+                self._end(message, self.account.now_ms())
 
     # -- writing
 
@@ -185,6 +201,8 @@ class Sender:
         self._expire()
         if not self.link.bound:
             self.release(lambda message: not message.begun)
+        # Ahead of the writing, so that the store works while the wire does; behind it again, for what was suppressed there.
+        self._hand_over()
         now_ns = account.clock.monotonic_ns()
         if self._queue and (room := self.link.room) and now_ns >= self._held_until_ns:
             permits = account.permits(now_ns, room)
@@ -193,8 +211,7 @@ class Sender:
                 self.link.flush()
                 # Counted from after the write: no second of the wire's own clock then holds more than were permitted.
                 account.limiter.take(account.clock.monotonic_ns(), written)
-        self._lease_more()
-        self._outcomes.settle()
+        self._hand_over()
         if self._queue and self.link.room:
             account.arm(max(0.001, (max(account.next_ns(now_ns), self._held_until_ns) - now_ns) / 1e9))
         elif self._queue or account.busy:
@@ -209,12 +226,12 @@ class Sender:
             self.release(lambda message: message.lease.until_ms <= now_ms)
 
     def _write(self, permits: int) -> int:
-        queue, submit, refused, tagged = self._queue, self.link.submit, self._refused, self.card.user_message_reference
+        queue, refused, tagged = self._queue, self._refused, self.card.user_message_reference
         sent_ns = self.account.now_ms() * 1_000_000
-        written = 0
-        while written < permits and queue:
+        parts: list[Submit] = []
+        while len(parts) < permits and queue:
             message = queue[0]
-            if message.token in refused and message.may_be_refused():
+            if message.token in refused and message.may_be_refused() and not self.account.still_wants(message):
                 queue.popleft()
                 self._suppress(message)
                 continue
@@ -222,15 +239,12 @@ class Sender:
             message.open_parts += 1
             if not message.todo:
                 queue.popleft()
-            submit(
-                message.lease.templates[part - 1],
-                message.destination,
-                Flight(message, part, attempt, sent_ns),
-                (message.id + part) & 0xFFFF if tagged else None,
-                message.reference,
-            )
-            written += 1
-        return written
+            reference = (message.id + part) & 0xFFFF if tagged else None
+            # A named tuple's own constructor takes twice as long.
+            flight = tuple.__new__(Flight, (message, part, attempt, sent_ns))
+            parts.append((message.lease.templates[part - 1], message.destination, flight, reference, message.reference))
+        self.link.submit_all(parts)
+        return len(parts)
 
     # -- answers
 
@@ -240,9 +254,10 @@ class Sender:
         account, code, form = self.account, self.card.code, self.card.ids.response
         note = self._outcomes.note
         accepted = 0
+        new = tuple.__new__
         again: list[Message] = []
         for flight, status, smsc_id in answers:
-            message = flight.message
+            message, part, attempt, sent_ns = flight
             message.open_parts -= 1
             if status == 0:
                 accepted += 1
@@ -250,33 +265,34 @@ class Sender:
                 lease = message.lease
                 lease.spent += 1
                 found = normal_id(smsc_id, form) if smsc_id else None  # type: ignore[arg-type]
-                note(
-                    Outcome(
-                        message.id, flight.part, flight.attempt, lease.id, code, _ACCEPTED, 0, found, flight.sent_ns, now_ms, None
-                    )
-                )
+                # A named tuple's own constructor takes twice as long.
+                fields = (message.id, part, attempt, lease.id, code, _ACCEPTED, 0, found, sent_ns, now_ms, None)
+                note(new(Outcome, fields))
             else:
-                account.note_accepted(accepted)
+                self._note_accepted(accepted)
                 accepted = 0
                 if self._judge(flight, status, now_ms):
                     again.append(message)
             if not message.open_parts and not message.todo:
-                self._end(message)
-        account.note_accepted(accepted)
+                self._end(message, now_ms)
+        self._note_accepted(accepted)
         self._queue.extendleft(message for message in reversed(again) if message.todo)
         if again:
             self.release(lambda message: not message.begun and not account.may_send(message))
         if (alarm := account.excess()) is not None:
             account.halt(describe(alarm))
+        if self._rest_s:
+            self._rest()
         self.pump()
 
     def _judge(self, flight: Flight, status: int, now_ms: int) -> bool:
         """Note what a refusal means for the part and its message; True when the message must go back into the queue."""
         message = flight.message
-        step = after(status, self.card.status_verdicts, message.tries + 1, self.card.retry_after_s, repeated=flight.attempt > 1)
+        step = after(status, self.card.status_verdicts, message.tries + 1, self._waits, repeated=flight.attempt > 1)
         counted = self._weigh(status) and step.kind is not Kind.RETRY_LINK
         if not counted and step.kind is Kind.REFUSE:
-            step = Next(Kind.RETRY_LATER, self.card.retry_after_s[-1] if self.card.retry_after_s else UNCOUNTED_WAIT_S)
+            waits_s = self.card.queue_full_after_s
+            step = Next(Kind.RETRY_LATER, waits_s[-1] if waits_s else UNCOUNTED_WAIT_S)
         state = {Kind.ACCEPT: State.ACCEPTED, Kind.REFUSE: State.REFUSED}.get(step.kind, State.RETRY)
         reason = None if counted else LINK_AT_FAULT
         self._note(message, flight.part, flight.attempt, state, now_ms=now_ms, status=status, sent_ns=flight.sent_ns, reason=reason)
@@ -287,13 +303,17 @@ class Sender:
             message.lease.spent += 1
         elif step.kind is Kind.REFUSE:
             message.refused = True
-            self._drop_rest(message, State.REFUSED, "other part refused")
+            self._drop_rest(message, State.REFUSED, OTHER_REFUSED)
         elif step.kind is Kind.RETRY_LINK and not message.refused and self.account.may_send(message):
             return message.put_back(flight.part, flight.attempt + 1)
         else:
             message.later.append((flight.part, flight.attempt + 1))
             message.wait_s = max(message.wait_s, step.wait_s)
         return False
+
+    def _note_accepted(self, count: int) -> None:
+        self.account.note_accepted(count)
+        self._breaker.note_others(count, accepted=True)
 
     def _weigh(self, status: int) -> bool:
         """Tell the account of a refusal; False when it is the link's or the whole gateway's, and no try of the message."""
@@ -309,9 +329,21 @@ class Sender:
                 return not account.note_queue_full()
             case Verdict.DUPLICATE | Verdict.ACCEPTED:
                 return True
+            case Verdict.TEMPORARY:
+                account.note_refused(status)
+                self._rest_s = self._breaker.note_trouble() or self._rest_s
+                return True
             case _:
                 account.note_refused(status)
+                self._breaker.note_others(1, accepted=False)
                 return True
+
+    def _rest(self) -> None:
+        """Write nothing on this bind for a while, and leave what was not begun to the others (F52)."""
+        log.warning("bind-rests", carrier=self.card.code, seconds=self._rest_s)
+        self._held_until_ns = self.account.clock.monotonic_ns() + self._rest_s * 1_000_000_000
+        self._rest_s = 0
+        self.release(lambda message: not message.begun)
 
     def _note(
         self,
@@ -341,7 +373,7 @@ class Sender:
                 message, flight.part, flight.attempt, State.UNCERTAIN, now_ms=now_ms, sent_ns=flight.sent_ns, reason="no answer"
             )
             if not message.open_parts and not message.todo:
-                self._end(message)
+                self._end(message, now_ms)
         self.pump()
 
     def on_late(self, answers: list[tuple[Any, int, str | None]]) -> None:
@@ -350,7 +382,7 @@ class Sender:
         log.info("late-answers", carrier=self.card.code, parts=len(answers))
         for flight, status, smsc_id in answers:
             found = normal_id(smsc_id, form) if smsc_id else None  # type: ignore[arg-type]
-            step = after(status, self.card.status_verdicts, 1, self.card.retry_after_s, repeated=flight.attempt > 1)
+            step = after(status, self.card.status_verdicts, 1, self._waits, repeated=flight.attempt > 1)
             state = State.ACCEPTED if step.kind is Kind.ACCEPT else State.REFUSED
             self._outcomes.resolve(
                 Outcome(
@@ -367,7 +399,7 @@ class Sender:
                     None,
                 )
             )
-        self._outcomes.settle()
+        self._hand_over()
 
     # -- ends
 
@@ -386,7 +418,7 @@ class Sender:
 
     def _suppress(self, message: Message) -> None:
         self._drop_rest(message, State.SUPPRESSED, "opt-out")
-        self._end(message)
+        self._end(message, self.account.now_ms())
 
     def release(self, chosen: Callable[[Message], bool]) -> None:
         """Give chosen messages back; what was not written of them goes into a later lease."""
@@ -398,15 +430,14 @@ class Sender:
         for message in released:
             self._drop_rest(message, State.RETRY, "released")
             if not message.open_parts:
-                self._end(message)
+                self._end(message, self.account.now_ms())
 
-    def _end(self, message: Message) -> None:
+    def _end(self, message: Message, now_ms: int) -> None:
         """All parts of this try have an outcome: the message leaves its lease."""
-        now_ms = self.account.now_ms()
         not_before_ms = None
         if message.refused:
             for part, attempt in message.later:
-                self._note(message, part, attempt, State.REFUSED, now_ms=now_ms, reason="other part refused")
+                self._note(message, part, attempt, State.REFUSED, now_ms=now_ms, reason=OTHER_REFUSED)
         elif message.later:
             not_before_ms = now_ms + message.wait_s * 1000
         self._outcomes.end(message.id, not_before_ms=not_before_ms)
@@ -415,8 +446,9 @@ class Sender:
         if not lease.open:
             self._outcomes.close(lease.id)
             del self._leases[lease.id]
-            self.account.charge(lease.spent - lease.charged)
+            self.account.spend(lease.charged, lease.spent)
 
     def _on_durable(self, ended: int) -> None:
         self._open -= ended
-        self.pump()
+        if not self._leasing:
+            self.pump()

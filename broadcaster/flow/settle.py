@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
@@ -11,18 +12,23 @@ import structlog
 from sqlalchemy import Connection
 
 from broadcaster.flow.idwatch import IdWatch
+from broadcaster.flow.refuse import Heard, record_heard
 from broadcaster.link.client import Inbound
 from broadcaster.model import CarrierCard, DropReason, Msisdn
+from broadcaster.rules.dialect import dialect_of
 from broadcaster.rules.lifecycle import FINAL_RECEIPTS
 from broadcaster.rules.numbers import NumberPlan
 from broadcaster.rules.refusal import Kind, read_reply
 from broadcaster.smpp.bodies import DataSm, DeliverSm
+from broadcaster.smpp.concatenation import place_of
 from broadcaster.smpp.events import Quarantined
 from broadcaster.smpp.fields import Tag, Tlvs, tlv_int
 from broadcaster.smpp.receipt import ReceiptState, classify, content, normal_id, parse_receipt
-from broadcaster.store import receipts
+from broadcaster.store import receipt_faults, receipts
+from broadcaster.store.journal import Journal, JournalError
 from broadcaster.store.receipts import Received
-from broadcaster.store.refusals import Refusal, Reply, record_refusals, record_replies
+from broadcaster.store.refusals import Refusal, Reply
+from broadcaster.store.reply_parts import ReplyPart
 from broadcaster.store.times import SYSTEM, to_ms
 from broadcaster.store.vault import Vault
 from broadcaster.store.writer import Writer
@@ -33,8 +39,11 @@ STORE_FAILED: Final = 0x64
 NATIONAL_TON: Final = 2
 """SMPP 3.4, 5.2.5."""
 MOST_ERROR: Final = 16
+MOST_STAT: Final = 16
 MOST_DATE: Final = 20
 MOST_REFERENCE: Final = 0xFFFF
+MOST_REPLY_PARTS: Final = 10
+"""A text in more parts is no reply: its parts are not waited for."""
 _MEANING: Final = {
     state: (state.name, None if FINAL_RECEIPTS.get(state) is None else int(FINAL_RECEIPTS[state])) for state in ReceiptState
 }
@@ -48,11 +57,13 @@ log = structlog.get_logger("settle")
 
 
 class _Read(NamedTuple):
-    """What a batch holds: receipts, replies and refusals, ready to store."""
+    """What a batch holds, ready to store: receipts, subscribers' texts, and parts of longer ones."""
 
     received: list[Received]
-    replies: list[Reply]
-    refusals: list[Refusal]
+    heard: Heard
+    parts: list[ReplyPart]
+    faults: Counter[str]
+    """What was wrong with the receipts, by kind (store/receipt_faults.py)."""
 
 
 class Inbox:
@@ -72,6 +83,7 @@ class Inbox:
         acknowledge: Callable[[Sequence[Inbound], int], None],
         now: Callable[[], dt.datetime] = SYSTEM.now,
         ids: IdWatch | None = None,
+        journal: Journal | None = None,
     ) -> None:
         self._card = card
         self._writer = writer
@@ -81,6 +93,8 @@ class Inbox:
         self._acknowledge = acknowledge
         self._now = now
         self._ids = ids or IdWatch(card)
+        self._journal = journal
+        self._dialect = dialect_of(card)
         self._waiting: list[Inbound] = []
         self._waiting_since_s = 0.0
         self._storing = False
@@ -100,14 +114,15 @@ class Inbox:
         read = self._read(batch)
         late = asyncio.get_running_loop().call_at(self._waiting_since_s + ACK_LATE_S, self._note_late, len(batch))
         # A refusal counts at once; its withdrawal only when it is durable.
-        self._refused.update(item.token for item in read.refusals if item.refuses)
+        self._refused.update(item.token for item in read.heard.refusals if item.refuses)
 
-        def settle(connection: Connection) -> None:
-            record_refusals(connection, read.refusals)
-            record_replies(connection, read.replies)
+        def settle(connection: Connection) -> list[Refusal]:
+            refusals = record_heard(connection, read.heard, read.parts, self._journal)
             receipts.record_receipts(connection, read.received)
+            receipt_faults.note_faults(connection, {(self._card.code, fault): number for fault, number in read.faults.items()})
+            return refusals
 
-        def stored(done: asyncio.Future[None]) -> None:
+        def stored(done: asyncio.Future[list[Refusal]]) -> None:
             self._storing = False
             late.cancel()
             if asyncio.get_running_loop().time() < late.when():
@@ -116,11 +131,13 @@ class Inbox:
                 self._note_late(len(batch))
             error = done.exception()
             if error:
+                if isinstance(error, JournalError):
+                    log.error("journal-failed", reason=str(error))
                 log.error(
                     "receipts-not-stored", carrier=self._card.code, error=type(error).__name__, reason=str(error), count=len(batch)
                 )
             else:
-                for item in read.refusals:
+                for item in done.result():
                     (self._refused.add if item.refuses else self._refused.discard)(item.token)
             self._acknowledge(batch, STORE_FAILED if error else 0)
             self._store()
@@ -138,35 +155,43 @@ class Inbox:
         now_ms = to_ms(self._now())
         code, form = self._card.code, self._card.ids.receipt
         tokens = self._tokens([_sender(inbound.body) for inbound in batch])
-        read = _Read([], [], [])
-        note = self._ids.note_receipt
+        read = _Read([], Heard([], []), [], Counter())
+        conflicts, dialect = self._ids.conflicts, self._dialect
         for (_, _, body), token in zip(batch, tokens, strict=True):
             if isinstance(body, Quarantined):
                 log.warning("unreadable", carrier=code, reason=body.reason)
-                read.replies.append(Reply(code, None, "unreadable", "", now_ms))
-            elif (found := parse_receipt(body) if classify(body) == "receipt" else None) is not None:
-                note(found)
+                read.heard.replies.append(Reply(code, None, "unreadable", "", now_ms))
+            elif (found := parse_receipt(body, dialect) if classify(body, dialect) == "receipt" else None) is not None:
+                if conflicts(found):
+                    read.faults[receipt_faults.ID_CONFLICT] += 1
                 stat, state = _MEANING[found.state]
+                if found.state is ReceiptState.UNKNOWN:
+                    read.faults[receipt_faults.UNKNOWN_STATE] += 1
+                if found.stat and (dialect.states or found.state is ReceiptState.UNKNOWN):
+                    stat = found.stat[:MOST_STAT]
                 smsc_id = normal_id(found.message_id, form)  # type: ignore[arg-type]
                 error = found.error[:MOST_ERROR] if found.error else None
                 date = found.submit_date[:MOST_DATE] if found.submit_date else None
                 # A named tuple's own constructor takes twice as long.
                 fields = (code, smsc_id, token, stat, state, error, now_ms, _reference(body.tlvs) if body.tlvs else None, date)
                 read.received.append(tuple.__new__(Received, fields))
-            elif classify(body) == "message" or read_reply(content(body)).kind is not Kind.OTHER:
+                if found.raw and found.text_id is None and read_reply(found.raw).kind is not Kind.OTHER:
+                    self._read_message(body, token, now_ms, read)
+            elif classify(body, dialect) == "message" or read_reply(content(body)).kind is not Kind.OTHER:
                 self._read_message(body, token, now_ms, read)
             else:
                 log.warning("receipt-unparsed", carrier=code)
+                read.faults[receipt_faults.UNPARSED] += 1
                 read.received.append(Received(code, "", token, UNPARSED, None, None, now_ms))
         return read
 
     def _read_message(self, body: DeliverSm | DataSm, token: bytes | None, now_ms: int, read: _Read) -> None:
         said = content(body).replace("\0", "")
-        reply = read_reply(said)
-        read.replies.append(Reply(self._card.code, token, reply.kind.value, said, now_ms))
-        if token is not None and reply.kind in {Kind.REFUSE, Kind.ACCEPT}:
-            evidence = f"{self._card.code}: {reply.matched}"
-            read.refusals.append(Refusal(token, reply.kind is Kind.REFUSE, "reply", evidence, now_ms))
+        place = place_of(body)
+        if place is None or token is None or place.parts > MOST_REPLY_PARTS:
+            read.heard.hear(self._card.code, token, said, now_ms)
+        else:
+            read.parts.append(ReplyPart(self._card.code, token, *place, said, now_ms))
 
     def _tokens(self, addresses: list[str]) -> list[bytes | None]:
         """Return a token for each address that is a number of the plan, None for the others."""

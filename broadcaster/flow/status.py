@@ -14,7 +14,7 @@ from broadcaster.rules.approval import Judgement
 from broadcaster.rules.plan import finish
 from broadcaster.rules.terms import Quota, closed_until, quota_used
 from broadcaster.store import usage
-from broadcaster.store.campaigns import Campaign, Lane, find_campaign, lanes
+from broadcaster.store.campaigns import Campaign, Lane, find_campaign, lanes, remainder_of, remainders
 from broadcaster.store.control import AccountOrder, Stop, account_orders, standing_stop
 from broadcaster.store.engine import Store, service_running
 from broadcaster.store.links import LinkRow, links
@@ -74,6 +74,10 @@ class Status(NamedTuple):
     service_running: bool
     stop: Stop | None = None
     """The stop of everything, when there is one."""
+    remainder_of: str | None = None
+    """The campaign whose remainder this one is."""
+    remainders: tuple[Campaign, ...] = ()
+    """The campaigns to those whom this one did not reach, oldest first."""
 
 
 def fresh(row: LinkRow, now: dt.datetime) -> bool:
@@ -111,6 +115,8 @@ def status(
             newest_id(connection),
             alive,
             stop,
+            remainder_of(found),
+            tuple(remainders(connection, found.name)),
         )
 
 

@@ -167,12 +167,16 @@ def _leases(connection: Connection, message_id: int) -> Iterator[Event]:
 
 def _attempts(connection: Connection, row: Row[Any], found: Campaign, lane: Lane) -> Iterator[Event]:
     attempts = connection.execute(select(submission).where(submission.c.message_id == row.id)).all()
+    taken = [(item.part, item.attempt) for item in attempts if item.state >= State.ACCEPTED]
     for item in attempts:
         which = {"part": item.part, "parts": lane.parts, "attempt": item.attempt, "lease": item.lease_id}
         if item.sent_ns is not None:
             yield Event(item.sent_ns // 1_000_000, "written", which | {"dup_risk": bool(item.dup_risk)})
         said = {"state": State(item.state).name.lower(), "status": item.status, "smsc_id": item.smsc_id}
-        yield Event(item.answered_ms, "answer", which | said | {"reason": item.reason, "resolved": item.resolved})
+        # The carrier has taken another copy of the part as well, whichever answer came first (F39).
+        twice = (item.part, item.attempt) in taken and sum(part == item.part for part, _ in taken) > 1
+        known = {"reason": item.reason, "resolved": item.resolved, "confirmed_duplicate": twice}
+        yield Event(item.answered_ms, "answer", which | said | known)
     ids = {item.smsc_id for item in attempts if item.smsc_id}
     # A receipt for another campaign's message to the same number has another id, and is matched.
     inbox = select(receipt).where(

@@ -13,9 +13,11 @@ from typing import Final, NamedTuple
 from sqlalchemy import Connection, select, text
 
 from broadcaster.errors import NotFoundError, RefusedError
+from broadcaster.flow import slices
 from broadcaster.flow.judgement import readable_order
+from broadcaster.flow.slices import SENDING, carry_on, refuse_other_number
 from broadcaster.lang import Said
-from broadcaster.model import CampaignState, State, UnknownPolicy
+from broadcaster.model import CampaignState, UnknownPolicy
 from broadcaster.rules import windows
 from broadcaster.rules.lifecycle import Action, move
 from broadcaster.rules.numbers import mask
@@ -29,15 +31,6 @@ from broadcaster.store.vault import Vault
 
 RELEASE: Final = "uncertain-release"
 SETTLE: Final = "uncertain-settle"
-SLICE: Final = 5_000
-"""Messages per transaction, so that a service beside it gets its turn."""
-
-_WAITING = (
-    "FROM message m WHERE m.id >= :first AND m.id < :end AND m.state = :uncertain AND EXISTS ("
-    "  SELECT 1 FROM submission s WHERE s.message_id = m.id AND s.state = 20 AND s.resolved IS NULL)"
-)
-_COUNT = text(f"SELECT count(*) {_WAITING}")
-_PAGE = text(f"SELECT m.id {_WAITING} ORDER BY m.id LIMIT :limit")
 
 
 class Doubt(NamedTuple):
@@ -115,7 +108,7 @@ def waiting(store: Store, reference: str, carrier: str | None = None) -> Decided
     """Return how many uncertain messages wait for a decision. Raises `NotFoundError`."""
     with store.read() as connection:
         found, every = _lanes(connection, reference, carrier)
-        return Decided(found, _count(connection, every))
+        return Decided(found, unknown.undecided(connection, every))
 
 
 def release(
@@ -179,33 +172,28 @@ def _decide(
     decide: Callable[[Connection, Sequence[int]], None],
 ) -> Decided:
     """Carry a decision out in slices; the first one checks it, too, and writes the audit entry."""
+    messages.fold_up(store)
     with store.write() as connection:
         messages.fold_all(connection)
         found, every = _lanes(connection, reference, carrier)
-        count = _count(connection, every)
-        if count != expect or not count:
-            raise RefusedError(
-                Said(
-                    f"Đang có {count} tin chưa rõ chờ quyết định, không phải {expect}; chưa có gì thay đổi.",
-                    f"{count} uncertain messages wait for a decision, not {expect}; nothing has changed.",
-                )
-            )
+        count = unknown.undecided(connection, every)
+        if not count:
+            raise RefusedError(Said("Không có tin chưa rõ nào chờ quyết định.", "No uncertain message waits for a decision."))
+        refuse_other_number(count, expect, Said("tin chưa rõ chờ quyết định", "uncertain messages wait for a decision"))
         judge(connection, found)
         auditor.record(
             connection, action, found.name, {"reason": reason, "messages": count} | ({"carrier": carrier} if carrier else {})
         )
         # At once: a campaign that has nothing left to send would be finished by the service before the first slice.
-        ids = _page(connection, every, 0)
+        ids = unknown.undecided_after(connection, every, 0, slices.SLICE)
         decide(connection, ids)
-    done = len(ids)
-    while len(ids) == SLICE:
-        with store.write() as connection:
-            state = find_campaign(connection, str(found.id)).state
-            if action == RELEASE and state not in {CampaignState.RUNNING, CampaignState.PAUSED}:
-                break
-            ids = _page(connection, every, ids[-1] + 1)
-            decide(connection, ids)
-        done += len(ids)
+
+    def slice_after(connection: Connection, last_id: int) -> list[int]:
+        ids = unknown.undecided_after(connection, every, last_id, slices.SLICE)
+        decide(connection, ids)
+        return ids
+
+    done = carry_on(store, str(found.id), ids, slice_after, while_in=SENDING if action == RELEASE else frozenset(CampaignState))
     with store.read() as connection:
         return Decided(find_campaign(connection, str(found.id)), done)
 
@@ -220,17 +208,3 @@ def _lanes(connection: Connection, reference: str, carrier: str | None) -> tuple
             )
         )
     return found, every
-
-
-def _count(connection: Connection, every: Sequence[Lane]) -> int:
-    values = [{"first": lane.first_id, "end": lane.end_id, "uncertain": int(State.UNCERTAIN)} for lane in every]
-    return sum(int(connection.execute(_COUNT, each).scalar_one()) for each in values)
-
-
-def _page(connection: Connection, every: Sequence[Lane], first_id: int) -> list[int]:
-    """Return the next slice of waiting messages, of one lane after the other."""
-    ids: list[int] = []
-    for lane in every:
-        values = {"first": max(first_id, lane.first_id), "end": lane.end_id, "uncertain": int(State.UNCERTAIN)}
-        ids += connection.execute(_PAGE, values | {"limit": SLICE - len(ids)}).scalars()
-    return ids

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from broadcaster.flow.lease import Grant
-from broadcaster.smpp.submit import SubmitTemplate
+from broadcaster.smpp.submit import Submit, SubmitTemplate
 from broadcaster.store.messages import Leased
 from broadcaster.store.times import to_ms
 
@@ -22,14 +22,7 @@ class Link(Protocol):
     def room(self) -> int: ...
     @property
     def outstanding(self) -> int: ...
-    def submit(
-        self,
-        template: SubmitTemplate,
-        destination: bytes,
-        context: object,
-        reference: int | None = None,
-        part_reference: int | None = None,
-    ) -> None: ...
+    def submit_all(self, parts: Sequence[Submit]) -> None: ...
     def flush(self) -> None: ...
     async def request_cancel(self, smsc_id: str, source: str, destination: str) -> int | None: ...
 

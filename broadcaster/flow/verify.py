@@ -15,12 +15,13 @@ from broadcaster.flow.reconcile import compare, ledger_check
 from broadcaster.flow.verify_orders import orders_obeyed
 from broadcaster.flow.verify_people import people_signed_for
 from broadcaster.lang import Said
-from broadcaster.model import CampaignState, CarrierCard, CarrierCode, Order, Person, State, UnknownPolicy
+from broadcaster.model import CampaignState, CarrierCard, CarrierCode, MessageClass, Order, Person, State, UnknownPolicy
 from broadcaster.rules import windows
 from broadcaster.rules.lifecycle import MOVES, Action
 from broadcaster.store import messages
 from broadcaster.store.audit import Entry, entries, first_break
 from broadcaster.store.campaigns import Campaign, Lane, find_campaign, lanes
+from broadcaster.store.duplicates import confirmed_duplicates
 from broadcaster.store.engine import Store
 from broadcaster.store.receipts import unfounded
 from broadcaster.store.refusals import contradictions
@@ -47,8 +48,7 @@ def verify(
 
     Where the stored content is no order any more, what follows from the order is not checked: I8 says so.
     """
-    with store.write() as connection:
-        messages.fold_all(connection)
+    messages.fold_up(store)
     with store.read() as connection:
         found = find_campaign(connection, reference)
         every = lanes(connection, found.id)
@@ -179,20 +179,21 @@ _SILENT = text(
 
 def _no_silent_duplicate(connection: Connection, every: list[Lane], order: Order | None) -> Check:
     """I3: no part of which the carrier has, or may have, an attempt was written again, but by policy or a person, and on record."""
-    silent = risky = 0
+    silent = risky = confirmed = 0
     for lane in every:
         low, high = _span(lane)
         silent += connection.execute(_SILENT, {"low": low, "high": high, "uncertain": int(State.UNCERTAIN)}).scalar_one()
         marked = (submission.c.message_id >= low) & (submission.c.message_id < high) & submission.c.dup_risk
         risky += connection.execute(select(func.count()).where(marked)).scalar_one()
+        confirmed += confirmed_duplicates(connection, lane.id)
     details = [Said(f"{silent} phần đã gửi hai lần", f"{silent} parts were sent twice")] if silent else []
     if risky and order is not None and order.unknown_policy is UnknownPolicy.AT_MOST_ONCE:
         details.append(
             Said(f"{risky} phần gửi lại dù lệnh đã ký không cho", f"{risky} parts were sent again against the signed policy")
         )
     said = Said(
-        f"Không phần nào âm thầm gửi hai lần (gửi lại có ghi nhận: {risky})",
-        f"No part was silently sent twice (sent again on record: {risky})",
+        f"Không phần nào âm thầm gửi hai lần (gửi lại có ghi nhận: {risky}; nhà mạng nhận cả hai: {confirmed})",
+        f"No part was silently sent twice (sent again on record: {risky}; confirmed duplicates: {confirmed})",
     )
     return Check("I3", not details, said, details)
 
@@ -228,12 +229,18 @@ def _refusals_obeyed(connection: Connection, every: list[Lane], order: Order) ->
         low, high = _span(lane)
         query = text(
             "SELECT count(DISTINCT s.message_id) FROM submission s JOIN message m ON m.id = s.message_id "
-            "JOIN opt_out o ON o.token = m.token WHERE s.message_id >= :low AND s.message_id < :high "
+            "JOIN opt_out o ON o.token = m.token AND o.scope > :urgent WHERE s.message_id >= :low AND s.message_id < :high "
             "AND s.sent_ns / 1000000 > o.since_ms + :grace AND NOT EXISTS ("
             "  SELECT 1 FROM submission b WHERE b.message_id = s.message_id AND b.sent_ns < s.sent_ns "
             "  AND (b.state >= :uncertain OR b.answered_ms >= s.sent_ns / 1000000))"
         )
-        values = {"low": low, "high": high, "grace": OPT_OUT_GRACE_MS, "uncertain": int(State.UNCERTAIN)}
+        values = {
+            "low": low,
+            "high": high,
+            "grace": OPT_OUT_GRACE_MS,
+            "uncertain": int(State.UNCERTAIN),
+            "urgent": int(order.message_class is MessageClass.URGENT),
+        }
         late += connection.execute(query, values).scalar_one()
     details = [Said(f"{late} tin gửi sau khi đã từ chối", f"{late} messages were sent after a refusal")] if late else []
     return Check("I7", not late, Said("Mọi từ chối đều được tuân thủ", "Every refusal was obeyed"), details)
@@ -303,7 +310,7 @@ def _rate(connection: Connection, lane: Lane, card: CarrierCard, order: Order) -
         .order_by(submission.c.sent_ns)
     )
     account, campaign = _Second(), _Second()
-    for sent_ns, message_id in connection.execution_options(yield_per=10_000).execute(query):
+    for sent_ns, message_id in connection.execute(query.execution_options(yield_per=10_000)):
         account.note(sent_ns)
         if low <= message_id < high:
             campaign.note(sent_ns)

@@ -15,6 +15,7 @@ from broadcaster.errors import NotFoundError, StoreError
 from broadcaster.flow.invariant import Check
 from broadcaster.lang import Said
 from broadcaster.rules.tally import NOT_REACHED
+from broadcaster.store.areas import outlined_of
 from broadcaster.store.campaigns import Campaign, Lane, find_campaign, lanes
 from broadcaster.store.schema import campaign_roster, roster, subscriber
 from broadcaster.store.vault import Vault, commitment
@@ -50,6 +51,14 @@ def people_signed_for(connection: Connection, vault: Vault, found: Campaign, eve
     earlier = found.content.get("earlier")
     if earlier is not None:
         details += _remainder(connection, earlier, every)
+    outlined = found.content.get("outlined")
+    if outlined is not None and outlined_of(connection, found.id).digest != outlined["digest"]:
+        details.append(
+            Said(
+                "các cell trong vòng tròn, đa giác không phải là những cell đã ký",
+                "the cells inside the outlines are not the signed ones",
+            )
+        )
     recipients = sum(lane.messages for lane in every)
     said = Said(
         f"{recipients} người nhận đúng là người trong danh sách đã ký" if signed else "Lệnh đã ký không kèm danh sách thuê bao",
@@ -86,14 +95,13 @@ def _rosters(connection: Connection, vault: Vault, found: Campaign, signed: Sequ
 
 def _commitment(connection: Connection, vault: Vault, roster_id: int, salt: bytes) -> str | None:
     numbers: list[int] = []
-    rows = connection.execution_options(yield_per=ROWS_AT_ONCE).execute(
-        select(subscriber.c.token).where(subscriber.c.roster_id == roster_id)
-    )
-    try:
-        for tokens in rows.scalars().partitions():
-            numbers += vault.reveal(tokens)
-    except StoreError:
-        return None
+    query = select(subscriber.c.token).where(subscriber.c.roster_id == roster_id).execution_options(yield_per=ROWS_AT_ONCE)
+    with connection.execute(query) as rows:
+        try:
+            for tokens in rows.scalars().partitions():
+                numbers += vault.reveal(tokens)
+        except StoreError:
+            return None
     return commitment(numbers, salt)
 
 

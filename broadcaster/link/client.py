@@ -43,6 +43,7 @@ from broadcaster.smpp import (
     Role,
     Session,
     SessionState,
+    Submit,
     SubmitTemplate,
     TimedOut,
     Timers,
@@ -59,6 +60,7 @@ _BAD_CREDENTIALS: Final = frozenset({0x0E, 0x0F, 0x53})
 _NOT_BOUND: Final = 0x04
 _CANNOT_READ: Final = 0x65
 _UNBIND: Final = object()
+_UP: Final = frozenset({SessionState.BOUND_TRX, SessionState.BOUND_RX})
 _STOPPED: Final = Said(vi="đã dừng theo yêu cầu", en="stopped as asked")
 _LEFT: Final = Said(vi="nhà mạng đã kết thúc phiên", en="the carrier ended the session")
 
@@ -97,6 +99,7 @@ class Client:
 
     `timers` are those that the card does not carry; `pace` is shared by all binds of one account, so that an outage is not followed
     by all of them connecting at once (F41). The card's hosts are tried in turn; without `keep_trying` there is one connection only.
+    `kind` is what the bind asks for; on one that only receives, nothing can be submitted.
     """
 
     def __init__(
@@ -113,6 +116,7 @@ class Client:
         timers: Timers = Timers(),  # noqa: B008 - frozen
         pace: Pace | None = None,
         keep_trying: bool = True,
+        kind: BindKind = BindKind.TRANSCEIVER,
     ) -> None:
         self.ending: tuple[Ending, Said] | None = None
         """How the last connection, or the last try to have one, ended."""
@@ -125,6 +129,7 @@ class Client:
         self.endpoint = next(self._hosts)
         """Where the connection leads, or the next one will."""
         self._keep_trying = keep_trying
+        self._kind = kind
         self._on_answer = on_answer
         self._on_unanswered = on_unanswered
         self._on_inbound = on_inbound
@@ -148,9 +153,9 @@ class Client:
 
     @property
     def bound(self) -> bool:
-        """Tell whether messages can be submitted now."""
+        """Tell whether the carrier has let us in: messages can be submitted now, unless the bind is to receive only."""
         pump = self._pump
-        return pump is not None and pump.open and pump.session.state is SessionState.BOUND_TRX
+        return pump is not None and pump.open and pump.session.state in _UP
 
     @property
     def room(self) -> int:
@@ -237,6 +242,13 @@ class Client:
         if pump is None or not pump.open:
             raise LocalProtocolError("not bound")
         pump.session.submit(template, destination, context, self._clock(), reference, part_reference)
+
+    def submit_all(self, submits: Sequence[Submit]) -> None:
+        """Put many messages into the session, as `submit` does one."""
+        pump = self._pump
+        if pump is None or not pump.open:
+            raise LocalProtocolError("not bound")
+        pump.session.submit_all(submits, self._clock())
 
     async def request(self, body: Body) -> int | None:
         """Send another request, enquire_link or cancel_sm say, and return its answer's command status; None when none comes.
@@ -341,7 +353,7 @@ class Client:
     def _ask_to_bind(self, pump: Pump) -> None:
         self._pump = pump
         card = self._card
-        bind = Bind(BindKind.TRANSCEIVER, card.system_id, card.password.reveal(), card.system_type)
+        bind = Bind(self._kind, card.system_id, card.password.reveal(), card.system_type)
         pump.session.bind(bind, self._clock())
         pump.flush()
 

@@ -37,6 +37,7 @@ class Judge:
     def __init__(self, temperament: Temperament, faults: Faults, now: float, card: CarrierCard) -> None:
         self._temperament = temperament
         self._ucs2_data_coding, self._alphabet = card.ucs2_data_coding, card.gsm_alphabet
+        self._grammar = card.receipt_form
         self._faults = faults
         self._faulty = faults.has(Occasion.SUBMIT)
         self._drawn = any(
@@ -85,7 +86,7 @@ class Judge:
 
     def receipt(self, fate: Fate, wall_s: int, state: ReceiptState | None = None) -> Owed:
         """Write a receipt of an accepted submit, the final one unless a `state` is given."""
-        return receipt(self._temperament, fate, wall_s, state or fate.outcome)
+        return receipt(self._temperament, fate, wall_s, state or fate.outcome, self._grammar)
 
     def _accept(self, fate: Fate, lot: Lot, now: float, answer_at: float) -> Fate:
         mood, chance, body, part = self._temperament, self._random.random, fate.body, fate.part

@@ -14,6 +14,7 @@ from broadcaster.link.temperament import ReceiptBy, Temperament, spell_id
 from broadcaster.model import TIMEZONE
 from broadcaster.smpp import DataSm, DeliverSm, ReceiptState, SubmitSm, Tag, format_receipt
 from broadcaster.smpp.fields import Tlvs
+from broadcaster.smpp.grammar import GRAMMARS, Grammar
 from broadcaster.smpp.requests import MOST_SHORT_MESSAGE
 from broadcaster.text import gsm
 
@@ -28,8 +29,8 @@ _ERRORS: Final = {
 _NUMBERS: Final = {state: bytes((number,)) for number, state in enumerate(ReceiptState)}
 
 
-def receipt(mood: Temperament, fate: Fate, wall_s: int, state: ReceiptState) -> Owed:
-    """Write a receipt of an accepted submit, done at `wall_s` (Unix time)."""
+def receipt(mood: Temperament, fate: Fate, wall_s: int, state: ReceiptState, grammar: str = Grammar.SMPP) -> Owed:
+    """Write a receipt of an accepted submit, done at `wall_s` (Unix time), in the grammar that the card names."""
     body, odd = fate.body, fate.oddities
     message_id = spell_id(mood.receipt_id, fate.number)
     submitted_s = fate.wall_s
@@ -39,7 +40,8 @@ def receipt(mood: Temperament, fate: Fate, wall_s: int, state: ReceiptState) -> 
     text = b""
     if mood.receipt_by is not ReceiptBy.TLV:
         rest = _after_id(state, submitted_s // _MINUTE_S, wall_s // _MINUTE_S, fate.part.beginning)
-        text = f"id:{message_id}{rest}".encode("ascii")
+        common = f"id:{message_id}{rest}"
+        text = (_values(common) if grammar == Grammar.COMMA else common).encode("ascii")
     tlvs: Tlvs = {}
     if mood.receipt_by is not ReceiptBy.TEXT:
         tlvs = {Tag.RECEIPTED_MESSAGE_ID: message_id.encode() + b"\0", Tag.MESSAGE_STATE: _NUMBERS[state]}
@@ -49,6 +51,11 @@ def receipt(mood: Temperament, fate: Fate, wall_s: int, state: ReceiptState) -> 
     row = f'"id":"{message_id}","dst":{number_quoted(body.destination)},"stat":"{_WORDS[state]}"'
     plain = back(body, text, esm_class=_RECEIPT, tlvs=tlvs)
     return Owed("receipt", row, _odd_receipt(plain, fate, message_id, wall_s) if odd else plain, _shunned(fate))
+
+
+def _values(common: str) -> str:
+    """Write a receipt of the common form in the comma grammar: the same values, without their names."""
+    return ",".join(value or "" for value in GRAMMARS[Grammar.SMPP].read(common))
 
 
 def message(body: SubmitSm, text: str) -> Owed:

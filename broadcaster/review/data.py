@@ -126,6 +126,8 @@ class CarrierFigures:
     failed: tuple[Failed, ...] = ()
     retried: tuple[Retried, ...] = ()
     halted: str | None = None
+    confirmed_duplicates: int = 0
+    """Copies of parts that the carrier took though it had one already (F39)."""
 
     @property
     def reaches_handset(self) -> bool:
@@ -242,6 +244,8 @@ class Review:
     """Receipts during the campaign for which no submission is known, by carrier."""
     story: tuple[Chapter, ...] = ()
     """This campaign with those it is a remainder of and its own remainders, oldest first; empty when it stands alone."""
+    approximate: int = 0
+    """Recipients, as counted before signing, whose cell only the nearest commune's centre places."""
     totals: Totals = field(init=False)
 
     def __post_init__(self) -> None:

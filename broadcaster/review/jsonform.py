@@ -33,6 +33,7 @@ def document(review: Review) -> dict[str, Any]:
             {"code": item.code, "name": item.name, "lat": item.lat, "lon": item.lon, "totals": _totals(item.totals)}
             for item in review.areas
         ],
+        "approximate": review.approximate,
         "outcomes": [_row(row) for row in review.rows],
         "curve": asdict(review.curve),
         "replies": [asdict(item) for item in review.replies],

@@ -9,31 +9,93 @@ from __future__ import annotations
 import re
 from typing import Final
 
-_LAC_CI_RADIOS: Final = frozenset({"gsm", "2g", "umts", "wcdma", "3g"})
-_LTE_RADIOS: Final = frozenset({"lte", "4g"})
-_NR_RADIOS: Final = frozenset({"nr", "5g"})
+_RADIO_WORDS: Final = {
+    "2g": "gsm",
+    "gsm": "gsm",
+    "edge": "gsm",
+    "3g": "umts",
+    "umts": "umts",
+    "wcdma": "umts",
+    "4g": "lte",
+    "lte": "lte",
+    "ecgi": "lte",
+    "5g": "nr",
+    "nr": "nr",
+    "ncgi": "nr",
+}
+_LABEL: Final = re.compile(r"([a-z0-9]*[a-z])\s*[:=-]?\s*(?=\d{3}\D|452)", re.ASCII | re.IGNORECASE)
+_JOINED: Final = re.compile(r"452(\d\d)([0-9A-F]{7,11})", re.ASCII | re.IGNORECASE)
+_VIETNAM: Final = "452"
+_MAX_LOCAL: Final = 0xFF
+"""Of a cell within its eNodeB."""
 _MAX_CI: Final = 0xFFFF
 _MAX_LONG_CI: Final = 0xFFF_FFFF
 _MAX_ECI: Final = 0xFFF_FFFF
 _MAX_NCI: Final = 0xF_FFFF_FFFF
 _RESERVED_LACS: Final = frozenset({0, 0xFFFE, 0xFFFF})
-_NUMBER: Final = re.compile(r"0[xX][0-9A-Fa-f]{1,9}|[0-9]{1,11}", re.ASCII)
+_NUMBER: Final = re.compile(r"0[xX]([0-9A-Fa-f]{1,9})|(?=[0-9]*[A-Fa-f])([0-9A-Fa-f]{1,9})|([0-9]{1,11})(?:\.0+)?", re.ASCII)
 
 
 def cell_key(text: str, radio: str | None = None) -> str | None:
     """Return the key of the cell spelt by `text`, or None if it names no cell.
 
-    Accepts ``MCC-MNC-LAC-CI``, ``MCC-MNC-ECI``, ``MCC-MNC-NCI``, with ``:`` for ``-``, in decimal or hexadecimal with ``0x``, with
-    the radio in front (``lte:452-04:…``) or given apart. Without a radio, four parts are LAC-CI, and a single identity is an ECI if
-    it fits 28 bits, else an NCI.
+    Accepts ``MCC-MNC-LAC-CI``, ``MCC-MNC-ECI``, ``MCC-MNC-NCI`` and, where the radio is LTE, ``MCC-MNC-eNB-cell``; ``:`` or one of
+    ``. _ /`` and space for ``-``; decimal or hexadecimal; without any mark between the fields when the country is Vietnam
+    (``4520401A2B3C``); with the radio or ``CGI``, ``ECGI``, ``NCGI`` in front (``lte:452-04:…``) or the radio given apart. Without a
+    radio, four parts are LAC-CI, and a single identity is an ECI if it fits 28 bits, else an NCI.
     """
-    steps = text.strip().replace(":", "-").split("-")
-    if steps[0][:1].isalpha():
-        radio = steps.pop(0)
+    bare = text.strip()
+    if label := _LABEL.match(bare):
+        radio, bare = label[1].lower(), bare[label.end() :]
+    steps = _steps(bare)
+    if len(steps) == 1:
+        return _joined_key(steps[0], radio)
     if len(steps) == 3:
         return key_of(radio, steps[0], steps[1], "", steps[2])
     # An empty third step is a slip of the pen here, though a missing LAC is allowed in columns.
-    return key_of(radio, *steps) if len(steps) == 4 and steps[2] else None
+    if len(steps) != 4 or not steps[2]:
+        return None
+    node, local = _number(steps[2]), _number(steps[3])
+    if radio is not None and radio_of(radio) == "lte" and node and local is not None and local <= _MAX_LOCAL:
+        return key_of(radio, steps[0], steps[1], "", str(node << 8 | local))
+    return key_of(radio, *steps)
+
+
+def radio_of(text: str) -> str | None:
+    """Return ``gsm``, ``umts``, ``lte``, ``nr`` or ``cgi`` (one of the first two) for a radio as people write it, else None."""
+    name = text.strip().lower()
+    if name in ("cgi", "sai"):
+        return "cgi"
+    found = {radio for word, radio in _RADIO_WORDS.items() if word in name}
+    if found == {"gsm", "umts"}:
+        return "cgi"
+    return found.pop() if len(found) == 1 else None
+
+
+def _steps(text: str) -> list[str]:
+    for mark in "._/ ":
+        if mark in text and not any(other in text for other in "-:._/ ".replace(mark, "")):
+            return text.split(mark)
+    return text.replace(":", "-").split("-")
+
+
+def _joined_key(text: str, radio: str | None) -> str | None:
+    """Return the key of an identity written in one, which can be told apart because the country and its networks are known."""
+    match = _JOINED.fullmatch(text)
+    if not match:
+        return None
+    mnc, rest = match[1], match[2]
+    kind = radio_of(radio) if radio is not None else None
+    if rest.isdigit() and kind in (None, "gsm", "umts", "cgi") and len(rest) == 10:
+        return key_of(radio, _VIETNAM, mnc, rest[:5], rest[5:])
+    if rest.isdigit():
+        return key_of(radio, _VIETNAM, mnc, "", rest) if kind not in ("gsm", "umts", "cgi") else None
+    if len(rest) == 8 and kind in (None, "gsm", "umts", "cgi"):
+        return key_of(radio, _VIETNAM, mnc, f"0x{rest[:4]}", f"0x{rest[4:]}")
+    fits = (len(rest.removeprefix("0") if kind == "lte" else rest) == 7 and kind in (None, "lte")) or (
+        len(rest) == 9 and kind in (None, "nr")
+    )
+    return key_of(radio, _VIETNAM, mnc, "", f"0x{rest}") if fits else None
 
 
 def key_of(radio: str | None, mcc: str, mnc: str, area: str, cell: str) -> str | None:
@@ -55,12 +117,8 @@ def key_of(radio: str | None, mcc: str, mnc: str, area: str, cell: str) -> str |
 def _kind(radio: str | None, *, with_area: bool, identity: int) -> str:
     if radio is None:
         return "cgi" if with_area else "lte" if identity <= _MAX_ECI else "nr"
-    name = radio.strip().lower()
-    if name in _LTE_RADIOS:
-        return "lte"
-    if name in _NR_RADIOS:
-        return "nr"
-    return "cgi" if name in _LAC_CI_RADIOS | {"cgi"} else "unknown"
+    found = radio_of(radio)
+    return "unknown" if found is None else found if found in ("lte", "nr") else "cgi"
 
 
 def _lac_ci_key(plmn: str, lac: int, identity: int, *, long_allowed: bool) -> str | None:
@@ -70,7 +128,9 @@ def _lac_ci_key(plmn: str, lac: int, identity: int, *, long_allowed: bool) -> st
 
 
 def _number(text: str) -> int | None:
-    text = text.strip()
-    if not _NUMBER.fullmatch(text):
+    match = _NUMBER.fullmatch(text.strip())
+    if not match:
         return None
-    return int(text, 16) if text[:2] in ("0x", "0X") else int(text)
+    # Letters among the digits are hexadecimal; a point and zeros behind them are what spreadsheets add.
+    hexadecimal = match[1] or match[2]
+    return int(hexadecimal, 16) if hexadecimal else int(match[3])

@@ -35,6 +35,7 @@ class ClockGuard:
     def __init__(self, wall_ns: int, running_ns: int, seen_ns: int | None = None, anchor_ns: int | None = None) -> None:
         self.anchor_ns = wall_ns - running_ns if anchor_ns is None else anchor_ns
         self._earliest_ns = wall_ns if seen_ns is None else seen_ns - MOST_EARLIER_NS
+        self._least_apart_ns = (wall_ns if seen_ns is None else seen_ns) - running_ns
         self.trust = Trust.SOUND
         if anchor_ns is None and wall_ns < self._earliest_ns:
             self.trust = Trust.EARLY
@@ -60,8 +61,13 @@ class ClockGuard:
         return self.trust is not Trust.SOUND or self._agree(wall_ns, running_ns)
 
     def steady_ns(self, wall_ns: int, running_ns: int) -> int:
-        """Return the time to judge by: the wall clock, or where it would stand had nobody set it."""
-        if self.trust is Trust.EARLY or self._agree(wall_ns, running_ns):
+        """Return the time to judge by: the wall clock, or where it would stand had nobody set it.
+
+        While the wall clock is early, no earlier than what was lived through: so much is known.
+        """
+        if self.trust is Trust.EARLY:
+            return max(wall_ns, running_ns + self._least_apart_ns)
+        if self._agree(wall_ns, running_ns):
             return wall_ns
         return running_ns + self.anchor_ns
 

@@ -11,20 +11,17 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from broadcaster.model import IdRule
-from broadcaster.smpp.receipt import IdForm, Receipt, ReceiptState, normal_id
+from broadcaster.model import CarrierCard, IdRule
+from broadcaster.rules.lifecycle import FINAL_RECEIPTS
+from broadcaster.smpp.grammar import Grammar
+from broadcaster.smpp.receipt import IdForm, Receipt, ReceiptDialect, ReceiptState, normal_id, receipt_dialect
 
 _FORMS: Final[tuple[IdForm, ...]] = ("raw", "hex")
 """``dec`` is read like ``raw``: only its name says that the digits are decimal."""
 
 _RULES: Final = tuple((response, receipt) for response in _FORMS for receipt in _FORMS)
 
-FINAL_STATES: Final = frozenset(ReceiptState) - {
-    ReceiptState.SCHEDULED,
-    ReceiptState.ENROUTE,
-    ReceiptState.ACCEPTED,
-    ReceiptState.UNKNOWN,
-}
+FINAL_STATES: Final = frozenset(FINAL_RECEIPTS)
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _HEX: Final = re.compile(r"(?:0x)?[0-9a-f]+", re.IGNORECASE)
@@ -61,6 +58,11 @@ class IdDialect(NamedTuple):
     def agrees(self) -> bool:
         """Tell whether the card's rule brings together all that can be."""
         return self.matched == self.believed_matched
+
+
+def dialect_of(card: CarrierCard) -> ReceiptDialect:
+    """Return how the card says that its carrier's receipts are to be read."""
+    return receipt_dialect(Grammar(card.receipt_form), {word: ReceiptState(state) for word, state in card.receipt_states.items()})
 
 
 def detect_ids(responses: Sequence[str], receipts: Sequence[str], believed: IdRule) -> IdDialect:

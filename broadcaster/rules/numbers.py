@@ -22,6 +22,8 @@ _SHORT_CODE_DIGITS: Final = 6
 _SERVICE_HEADS: Final = ("1800", "1900")
 _FIXED_HEADS: Final = ("2", "67")
 """Area codes since 2017 begin with 2; 67 is the satellite service that left 0992 in 2018."""
+_MACHINE_HEAD: Final = "1"
+"""Devices (M2M) since 2019; nobody reads a text there."""
 
 _NEW_HEADS: Final = dict(
     change.split(">")
@@ -38,6 +40,9 @@ _NEW_HEADS: Final = dict(
 _DATE: Final = re.compile(
     r"(?<!\d)(?:(?:0?[1-9]|[12]\d|3[01])([-.])(?:0?[1-9]|1[0-2])\1(?:19|20)\d\d|(?:19|20)\d\d-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01]))(?!\d)"
 )
+_SCIENTIFIC: Final = re.compile(r"\d(?:[.,]\d+)?[eE][+-]?\d+", re.ASCII)
+_TEXT_FORMULA: Final = re.compile(r'="([^"]*)"')
+"""How exporters keep a spreadsheet from eating a leading zero."""
 _NINE_DIGITS: Final = re.compile(r"(?:\d[\s.()\-\u2010-\u2015]*){9}")
 
 
@@ -64,8 +69,9 @@ class NumberPlan:
     def normalise(self, raw: str) -> Msisdn | DropReason:
         """Return the number behind `raw`, or the reason why it is not a Vietnamese mobile number.
 
-        Accepts spaces, dots, dashes and parentheses between digits, the forms 0…, 84…, +84…, 0084… and 84 (0)…, and the 11-digit
-        numbers of before 15-09-2018.
+        Accepts spaces, dots, dashes and parentheses between digits, the forms 0…, 84…, +84…, 0084… and 84 (0)…, the 11-digit
+        numbers of before 15-09-2018, and what spreadsheets do that can be undone: a lost leading zero, ``84912345678.0``, an
+        apostrophe in front, ``="0912345678"``.
         """
         national = _national_digits(raw)
         if isinstance(national, DropReason):
@@ -74,6 +80,8 @@ class NumberPlan:
             national = _NEW_HEADS[national[:3]] + national[3:]
         if national.startswith(_FIXED_HEADS):
             return DropReason.FIXED_LINE
+        if national.startswith(_MACHINE_HEAD) and national[:3] not in _NEW_HEADS:
+            return DropReason.MACHINE
         if len(national) != _NATIONAL_DIGITS:
             return DropReason.WRONG_LENGTH
         if national[:3] not in self._holders:
@@ -118,13 +126,19 @@ def _three_digit_heads(digits: str) -> list[str]:
 
 
 def _national_digits(raw: str) -> str | DropReason:
-    """Return the digits after the trunk 0 or the country code, or why `raw` cannot be a Vietnamese"""
-    text = raw.strip()
+    """Return the digits after the trunk 0 or the country code, or why `raw` cannot be a Vietnamese number."""
+    text = raw.strip().removeprefix("'")
+    if kept := _TEXT_FORMULA.fullmatch(text):
+        text = kept[1].strip()
     if not text:
         return DropReason.EMPTY
-    # A spreadsheet wrote a number as a float; were the point taken for a separator, a cut number could become another one's.
-    if text.endswith(".0"):
-        return DropReason.NOT_A_NUMBER
+    if text[0] in "=@":
+        return DropReason.FORMULA
+    if _SCIENTIFIC.fullmatch(text):
+        return DropReason.ROUNDED
+    # A spreadsheet wrote a number as a float; were its point taken for a separator, a cut number could become another one's.
+    if text.endswith((".0", ",0")) and text[:-2].isdigit():
+        text = text[:-2]
     text = text.translate(_SEPARATORS)
     plus = text.startswith("+")
     digits = text[1:] if plus else text
@@ -140,8 +154,13 @@ def _national_digits(raw: str) -> str | DropReason:
 
 
 def _without_code(digits: str, *, international: bool) -> str | DropReason:
-    if not international and digits.startswith("0"):
-        return digits[1:]
+    if not international:
+        if digits.startswith("0"):
+            return digits[1:]
+        if len(digits) == _NATIONAL_DIGITS:
+            return DropReason.AMBIGUOUS if digits.startswith("84") else digits
+        if len(digits) == _OLD_NATIONAL_DIGITS and (digits[:3] in _NEW_HEADS or digits.startswith(_FIXED_HEADS)):
+            return digits
     if digits.startswith("84"):
         return digits[2:].removeprefix("0")
     # Eleven digits or more without a trunk 0 and without 84 can only begin with another country's code.

@@ -13,10 +13,12 @@ from broadcaster.model import (
     AreaCode,
     Audience,
     CarrierCode,
+    Circle,
     DailyWindow,
     Environment,
     MessageClass,
     Order,
+    Polygon,
     UnknownPolicy,
     Variant,
 )
@@ -56,7 +58,10 @@ def remainder_order(order: Order, *, name: str, max_recipients: int) -> Order:
     """Return the order that goes, on the same terms, to those whom this one does not reach; its start is still to be named."""
     ending = " (gửi tiếp)"
     title = order.title if order.title.endswith(ending) else order.title[: TITLE_CHARS - len(ending)] + ending
-    audience = replace(order.audience, remainder_of=order.name, max_recipients=max_recipients)
+    # Everybody left of the earlier campaign, which had the outlines in its own audience: a remainder needs none.
+    communes = () if order.audience.circles or order.audience.polygons else order.audience.communes
+    asked = replace(order.audience, communes=communes, circles=(), polygons=())
+    audience = replace(asked, remainder_of=order.name, max_recipients=max_recipients)
     return replace(order, name=name, title=title, start=None, audience=audience)
 
 
@@ -67,8 +72,10 @@ def order_to_json(order: Order) -> dict[str, Any]:
         "audience": {
             "active_within_h": audience.active_within_h,
             "carriers": sorted(audience.carriers),
+            "circles": [_degrees(item.lat, item.lon, item.radius_km) for item in audience.circles],
             "communes": sorted(audience.communes),
             "max_recipients": audience.max_recipients,
+            "polygons": [[[_degrees(*corner) for corner in ring] for ring in item.rings] for item in audience.polygons],
             "remainder_of": audience.remainder_of,
             "roster_max_age_h": audience.roster_max_age_h,
         },
@@ -92,6 +99,11 @@ def order_to_json(order: Order) -> dict[str, Any]:
     }
 
 
+def _degrees(*figures: float) -> list[str]:
+    """Return figures as texts: what is signed has one spelling only, which numbers with a point have not."""
+    return [repr(float(figure)) for figure in figures]
+
+
 def order_from_json(document: Mapping[str, Any]) -> Order:
     """Return the order that `order_to_json` wrote. Raises `KeyError` or `ValueError` on anything else."""
     audience = document["audience"]
@@ -113,6 +125,11 @@ def order_from_json(document: Mapping[str, Any]) -> Order:
             roster_max_age_h=audience["roster_max_age_h"],
             max_recipients=audience["max_recipients"],
             remainder_of=audience["remainder_of"],
+            circles=tuple(Circle(*map(float, item)) for item in audience["circles"]),
+            polygons=tuple(
+                Polygon(tuple(tuple((float(lon), float(lat)) for lon, lat in ring) for ring in rings))
+                for rings in audience["polygons"]
+            ),
         ),
         window=parse_window(document["window"]),
         start=None if start is None else dt.datetime.fromisoformat(start),

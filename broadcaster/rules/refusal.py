@@ -1,4 +1,4 @@
-"""What a subscriber's reply means: a refusal, its withdrawal, a report of a scam, or anything else.
+"""What a subscriber's reply means, a refusal, its withdrawal, a report of a scam or anything else; and how far a refusal goes.
 
 Only a reply that is nothing but the command counts: the letters "TC" inside a sentence are no refusal. Accents, case, spacing and
 punctuation do not matter, except where accents change the word ("đúng" is not "dừng").
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
@@ -25,6 +25,15 @@ class Kind(StrEnum):
     REPORT = "report"
     """A scam or spam report in the form of the national number 156/5656."""
     OTHER = "other"
+
+
+class Scope(IntEnum):
+    """Which warnings somebody refuses; a warning is refused by every scope above its class (ordinary 0, urgent 1)."""
+
+    ADVISORY = 1
+    """Ordinary ones only: urgent warnings are still wanted."""
+    ALL = 2
+    """Every warning; only an urgent order that was approved to override refusals still reaches them."""
 
 
 class Reply(NamedTuple):

@@ -14,7 +14,7 @@ RX_R_APPN: Final = 0x66
 PERMANENT: Final = frozenset({RINVMSGLEN, RINVDSTADR, RX_P_APPN, RX_R_APPN})
 """Refusals that no further try can change (docs/delivery.md F53)."""
 BURNING: Final = PERMANENT | {RINVSRCADR}
-"""Refusals that a wrong sender or form of number gives to everybody (F53): so few of them are bearable."""
+"""Refusals that a wrong sender or form of number gives to everybody (F53): the card bears few of them."""
 
 
 class Kind(StrEnum):
@@ -27,6 +27,15 @@ class Kind(StrEnum):
     REFUSE = "refuse"
 
 
+class Waits(NamedTuple):
+    """How long a part waits before its second try, its third and so on, in seconds; when they are used up a refusal is final."""
+
+    later_s: Sequence[int]
+    """After a passing trouble of the gateway (F52); the one more try of an unknown code waits as long as the first (F55)."""
+    queue_full_s: Sequence[int]
+    """While the queue of that one number is full (F51)."""
+
+
 class Next(NamedTuple):
     """The step that follows; `wait_s` counts for `RETRY_LATER` only; `halts` stops the carrier at once, and burns no row (F54)."""
 
@@ -35,16 +44,17 @@ class Next(NamedTuple):
     halts: bool = False
 
 
-def after(status: int, overrides: Mapping[int, str], tries: int, retry_after_s: Sequence[int], *, repeated: bool = False) -> Next:
+def after(status: int, overrides: Mapping[int, str], tries: int, waits: Waits, *, repeated: bool = False) -> Next:
     """Return what follows the `tries`-th counted try (1 is the first) of a part that was answered `status` (F50–F57).
 
-    `overrides` are the card's own verdicts, `retry_after_s` its waits: when they are used up the refusal is final. A code that
-    nobody explains is final after one more try (F55). A `duplicate` answer to a repeated part says that the earlier one was taken.
-    ValueError for an override that names no verdict, or `tries` < 1.
+    `overrides` are the card's own verdicts, `waits` its waits. A code that nobody explains is final after one more try (F55). A
+    `duplicate` answer to a repeated part says that the earlier one was taken. ValueError for an override that names no verdict, or
+    `tries` < 1.
     """
     if tries < 1:
         raise ValueError(f"tries start at 1: {tries}")
     meaning = verdict(status, overrides)
+    waits_s = waits.queue_full_s if meaning is Verdict.QUEUE_FULL else waits.later_s
     match meaning:
         case Verdict.ACCEPTED:
             return Next(Kind.ACCEPT)
@@ -55,11 +65,11 @@ def after(status: int, overrides: Mapping[int, str], tries: int, retry_after_s: 
         case Verdict.REFUSED:
             last = 0 if status in PERMANENT or status in overrides else 1
         case _:
-            last = len(retry_after_s)
+            last = len(waits_s)
     if meaning is Verdict.MISCONFIGURED and status != RINVSRCADR:
-        return Next(Kind.RETRY_LATER, retry_after_s[0] if retry_after_s else 0, halts=True)
-    if tries <= min(last, len(retry_after_s)):
-        return Next(Kind.RETRY_LATER, retry_after_s[tries - 1])
+        return Next(Kind.RETRY_LATER, waits_s[0] if waits_s else 0, halts=True)
+    if tries <= min(last, len(waits_s)):
+        return Next(Kind.RETRY_LATER, waits_s[tries - 1])
     return Next(Kind.REFUSE)
 
 
@@ -69,11 +79,14 @@ FIRST_AT_LEAST: Final = 10
 RECENT: Final = 1_000
 RECENT_AT_LEAST: Final = 200
 """Answers before the share among the recent means anything."""
-BURNING_PERCENT: Final = 5
-"""More `BURNING` refusals of one code than this share of `RECENT` stop the carrier, whatever its card bears of others (F53)."""
 FULL_RECENT: Final = 100
 FULL_AT_LEAST: Final = 20
 """Answers before the share of full queues among the last 100 means anything."""
+TROUBLE_RECENT: Final = 200
+TROUBLE_AT_LEAST: Final = 40
+"""Answers before the share of passing troubles among the last 200 means anything."""
+TROUBLE_PAUSE_S: Final = 60
+"""How long a bind in trouble rests when its card names no waits."""
 
 
 class CodeWatch:
@@ -84,9 +97,12 @@ class CodeWatch:
     the carrier takes something, its first refusal is one too many.
     """
 
-    def __init__(self, first_percent: int = 50, recent_percent: int = 20, suspect: int | None = None) -> None:
+    def __init__(
+        self, first_percent: int = 50, recent_percent: int = 20, invalid_percent: int = 5, *, suspect: int | None = None
+    ) -> None:
         self._first_percent = first_percent
         self._recent_percent = recent_percent
+        self._invalid_percent = invalid_percent
         self.suspect = suspect
         self._answers = 0
         self._refusals: deque[tuple[int, int]] = deque()
@@ -130,7 +146,7 @@ class CodeWatch:
 
     def _excess(self) -> int | None:
         burning = next(
-            (each for each in self._counts if each in BURNING and 100 * self._counts[each] > BURNING_PERCENT * RECENT), None
+            (each for each in self._counts if each in BURNING and 100 * self._counts[each] > self._invalid_percent * RECENT), None
         )
         if burning is not None:
             return burning
@@ -142,24 +158,23 @@ class CodeWatch:
         return code if early or late else None
 
 
-class FullQueueWatch:
-    """Watch how many of a carrier's last 100 answers say that a queue is full (docs/delivery.md F51).
+class ShareWatch:
+    """Watch how many of the last `recent` answers are of one kind; no share means anything before `at_least` answers."""
 
-    A few are subscribers whose own queues are full; more than the card's share mean that the whole gateway is.
-    """
-
-    def __init__(self, percent: int) -> None:
+    def __init__(self, percent: int, recent: int, at_least: int) -> None:
         self._percent = percent
+        self._recent = recent
+        self._at_least = at_least
         self._answers = 0
-        self._full: deque[int] = deque()
-        """Places, among all answers, of the full queues among the recent."""
+        self._found: deque[int] = deque()
+        """Places, among all answers, of those of the kind among the recent."""
 
-    def note_full(self) -> None:
-        """Count one full queue."""
+    def note(self) -> None:
+        """Count one answer of the kind."""
         self._answers += 1
-        self._full.append(self._answers)
-        while self._full[0] <= self._answers - FULL_RECENT:
-            self._full.popleft()
+        self._found.append(self._answers)
+        while self._found[0] <= self._answers - self._recent:
+            self._found.popleft()
 
     def note_others(self, count: int) -> None:
         """Count so many other answers."""
@@ -167,6 +182,46 @@ class FullQueueWatch:
 
     @property
     def too_many(self) -> bool:
-        """Whether full queues are above their share, as of the last of them."""
-        size = min(self._answers, FULL_RECENT)
-        return size >= FULL_AT_LEAST and 100 * len(self._full) > self._percent * size
+        """Whether those of the kind are above their share, as of the last of them."""
+        size = min(self._answers, self._recent)
+        return size >= self._at_least and 100 * len(self._found) > self._percent * size
+
+
+def full_queues(percent: int) -> ShareWatch:
+    """Watch the full queues among a carrier's last 100 answers (docs/delivery.md F51).
+
+    A few are subscribers whose own queues are full; more than the card's share mean that the whole gateway is.
+    """
+    return ShareWatch(percent, FULL_RECENT, FULL_AT_LEAST)
+
+
+class Breaker:
+    """Tell when a bind rests: passing troubles on more than `percent` of its last 200 answers (docs/delivery.md F52).
+
+    The rests grow as the card's waits do, while the carrier takes nothing in between.
+    """
+
+    def __init__(self, percent: int, waits_s: Sequence[int]) -> None:
+        self._percent = percent
+        self._rests_s = tuple(waits_s) or (TROUBLE_PAUSE_S,)
+        self._rested = 0
+        self._watch = self._fresh()
+
+    def note_others(self, count: int, *, accepted: bool) -> None:
+        """Count so many answers of other kinds; `accepted` when the carrier took these parts."""
+        self._watch.note_others(count)
+        if accepted and count:
+            self._rested = 0
+
+    def note_trouble(self) -> int:
+        """Count a passing trouble; return for how many seconds the bind has to rest, mostly 0. After a rest the watch begins anew."""
+        self._watch.note()
+        if not self._watch.too_many:
+            return 0
+        rest_s = self._rests_s[min(self._rested, len(self._rests_s) - 1)]
+        self._rested += 1
+        self._watch = self._fresh()
+        return rest_s
+
+    def _fresh(self) -> ShareWatch:
+        return ShareWatch(self._percent, TROUBLE_RECENT, TROUBLE_AT_LEAST)

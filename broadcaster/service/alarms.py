@@ -46,8 +46,14 @@ class Cause(StrEnum):
     """The carrier's card reads message ids in a way that leaves receipts unmatched (F02, F06)."""
     ACK_LATE = "ack-late"
     """A carrier waits more than a second for the acknowledgement of its receipts (F16)."""
+    BIND_GIVEN_UP = "bind-given-up"
+    """A carrier refused our credentials twice; nothing more is tried before the service is started anew (F30)."""
+    BIND_RESTS = "bind-rests"
+    """Too many of a carrier's answers on one connection are passing troubles; it is left alone for a while (F52)."""
     QUOTA_USED = "quota-used"
     """A carrier gets nothing more until its next day or month, for the quota on its card is used up."""
+    JOURNAL = "journal-failed"
+    """The second place of refusals cannot be written, so carriers keep what subscribers text."""
     NOT_APPROVED = "not-approved"
     SUSPENDED = "suspended"
 
@@ -71,11 +77,32 @@ _EVENTS: Final[Mapping[str, tuple[Cause, Said]]] = {
             "Carrier {carrier}: receipts come faster than they can be stored; they are acknowledged after more than a second.",
         ),
     ),
+    "bind-given-up": (
+        Cause.BIND_GIVEN_UP,
+        Said(
+            "Nhà mạng {carrier}: một kết nối đã thôi thử ({reason}). Sửa thẻ nhà mạng rồi khởi động lại dịch vụ.",
+            "Carrier {carrier}: a bind is not tried any more ({reason}). Correct the carrier card, then start the service anew.",
+        ),
+    ),
+    "bind-rests": (
+        Cause.BIND_RESTS,
+        Said(
+            "Nhà mạng {carrier}: tổng đài báo lỗi tạm thời quá nhiều; một kết nối tạm nghỉ rồi thử lại.",
+            "Carrier {carrier}: its gateway answers with too many passing troubles; one bind rests, then tries again.",
+        ),
+    ),
     "quota-used": (
         Cause.QUOTA_USED,
         Said(
             "Nhà mạng {carrier}: đã hết hạn mức ghi trên thẻ; tạm không gửi qua nhà mạng này cho đến ngày hoặc tháng sau.",
             "Carrier {carrier}: the quota on its card is used up; nothing is sent to it until the next day or month.",
+        ),
+    ),
+    "journal-failed": (
+        Cause.JOURNAL,
+        Said(
+            "Không ghi được sổ từ chối: tin trả lời của thuê bao chưa được nhận ({reason}).",
+            "The journal of refusals cannot be written: subscribers' texts are not taken ({reason}).",
         ),
     ),
     "not-approved": (

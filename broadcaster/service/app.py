@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import resource
 import signal
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from typing import Any
@@ -20,20 +21,24 @@ from broadcaster.flow.account import Account
 from broadcaster.flow.evidence import weigh
 from broadcaster.flow.fold import FOLD_S, Fold
 from broadcaster.flow.lease import Gate
+from broadcaster.flow.refuse import read_overdue_parts
 from broadcaster.lang import Said
 from broadcaster.model import CarrierCard, CarrierCode
+from broadcaster.rules.refusal import Scope
 from broadcaster.service.installation import Installation
 from broadcaster.service.line import Line
 from broadcaster.service.local import Campaigns
 from broadcaster.service.logs import configure
 from broadcaster.service.memory import spare_collector
+from broadcaster.service.replies import ReplyLine
 from broadcaster.service.schedule import Alarm
 from broadcaster.service.watch import Watch
 from broadcaster.store import messages, receipts, usage
 from broadcaster.store.campaigns import next_epoch
 from broadcaster.store.engine import Store, service_lock
 from broadcaster.store.links import LinkRow, put_links
-from broadcaster.store.refusals import newest_refusal_id, refusals_after
+from broadcaster.store.refusals import Refusal, newest_refusal_id, refusals_after
+from broadcaster.store.suspicion import past_of
 from broadcaster.store.times import SYSTEM, Clock, to_ms
 from broadcaster.store.writer import Writer
 
@@ -41,6 +46,9 @@ LOOK_S = 0.1
 BEAT_S = 1.0
 ORPHAN_SWEEP_S = 60.0
 RECOVER_ROWS = 1_000
+SWITCH_S = 0.0001
+"""How long the writer's thread waits for the interpreter while the event loop has it: it asks after each of its many statements, and
+with the usual 5 ms the store would stand still while the loop works."""
 FINISH_S = 5.0
 """How long a stopping service goes on writing the other parts of messages it has begun."""
 
@@ -64,6 +72,7 @@ def run(installation: Installation, *, until_idle: bool = False) -> None:
             )
         )
     spare_collector()
+    sys.setswitchinterval(SWITCH_S)
     with ExitStack() as stack:
         if installation.store.path is not None:
             stack.enter_context(service_lock(installation.store.path))
@@ -95,6 +104,7 @@ class Service:
         self._until_idle = until_idle
         self._stop = asyncio.Event()
         self.refused: set[bytes] = set()
+        self._wants_urgent: set[bytes] = set()
         self._unread = True
 
     def stop(self) -> None:
@@ -123,11 +133,14 @@ class Service:
         with store.read() as connection:
             self._refusal_id = newest_refusal_id(connection)
             self._lines = [self._line(card, connection) for card in self._cards.values()]
+        self._replies = self._reply_line()
         self._alarm = self._make_alarm(self._see)
         accounts = self._watch.guard.over({line.card.code: line.account for line in self._lines})
         self._campaigns = Campaigns(here, self.writer, accounts, now=self.clock.now, planned=self._alarm.plan)
         self._alarm.start()
         links = [task for line in self._lines for task in line.start()]
+        if self._replies is not None:
+            links.append(asyncio.create_task(self._replies.run()))
         log.info("started", epoch=epoch, carriers=len(self._lines))
         try:
             await self._live(store.watch())
@@ -141,11 +154,22 @@ class Service:
             writer=self.writer,
             gate=self.gate,
             refused=self.refused,
+            wants_urgent=self._wants_urgent,
             clock=self.clock,
             used=used,
+            past=past_of(connection, card.code),
             may_write=self._watch.guard.may_write,
         )
-        return Line(account, self.installation.vault)
+        return Line(account, self.installation.vault, self.installation.journal)
+
+    def _reply_line(self) -> ReplyLine | None:
+        here = self.installation
+        card = here.reply_card()
+        if card is None or card.account is None:
+            return None
+        return ReplyLine(
+            card.account, writer=self.writer, vault=here.vault, journal=here.journal, refused=self.refused, clock=self.clock
+        )
 
     def _begin(self, connection: Connection) -> int:
         epoch = next_epoch(connection)
@@ -159,7 +183,6 @@ class Service:
         while step := await self.writer.submit(lambda connection: messages.recover(connection, epoch, now_ms, RECOVER_ROWS)):
             settled += step
         if settled:
-            await self.writer.submit(lambda connection: usage.add_crashed(connection, now_ms))
             log.warning("recovered", count=settled)
 
     async def _live(self, changed: Callable[[], bool]) -> None:
@@ -189,6 +212,8 @@ class Service:
             _note_failure
         )
         self.writer.submit(lambda connection: [line.ids.judge(connection) for line in lines]).add_done_callback(_note_failure)
+        journal = self.installation.journal
+        self.writer.submit(lambda connection: read_overdue_parts(connection, now_ms, journal)).add_done_callback(_note_failure)
 
     def _see(self, changed: Callable[[], bool] = lambda: True) -> None:
         """Look, if anything has changed. A database or file that cannot be read now is looked at again; no lease is given on it."""
@@ -204,13 +229,15 @@ class Service:
     def _look(self) -> None:
         with self.installation.store.read() as connection:
             self._refusal_id, news = refusals_after(connection, self._refusal_id)
-        for token, refuses in news:
-            (self.refused.add if refuses else self.refused.discard)(token)
+        for item in news:
+            (self.refused.add if item.refuses else self.refused.discard)(item.token)
+            narrow = item.refuses and item.scope == Scope.ADVISORY
+            (self._wants_urgent.add if narrow else self._wants_urgent.discard)(item.token)
         _tell_refusals(news)
         self._campaigns.look()
 
     def _beat(self) -> None:
-        self._watch.beat(self.writer, self._lines, self._rows())
+        self._watch.beat(self.writer, self._lines, self._rows(), self._reply_rows())
         self._see()
         self._campaigns.close_what_is_over()
         if self._until_idle and self._campaigns.idle and not any(line.account.backlog for line in self._lines):
@@ -218,6 +245,9 @@ class Service:
 
     def _rows(self) -> list[LinkRow]:
         return [row for line in self._lines for row in line.rows()]
+
+    def _reply_rows(self) -> list[LinkRow]:
+        return [] if self._replies is None else [self._replies.row()]
 
     def _take_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -235,11 +265,12 @@ class Service:
     async def _shut_down(self, links: list[asyncio.Task[None]]) -> None:
         self._alarm.stop()
         await asyncio.gather(*(line.finish(FINISH_S) for line in self._lines))
-        await asyncio.gather(*(line.unbind() for line in self._lines))
+        await asyncio.gather(*(line.unbind() for line in self._lines), *([self._replies.stop()] if self._replies else []))
         await asyncio.gather(*links, return_exceptions=True)
         await asyncio.gather(*(line.settle() for line in self._lines))
         try:
-            await self.writer.submit(messages.fold_all)
+            while await self.writer.submit(messages.fold_next):
+                pass
             await self.writer.submit(self._sign_off)
             self._watch.write_note(ahead=False)
         except BroadcasterError as error:
@@ -249,13 +280,13 @@ class Service:
         log.info("stopped")
 
     def _sign_off(self, connection: Connection) -> None:
-        put_links(connection, self._rows())
+        put_links(connection, [*self._rows(), *self._reply_rows()])
         self.installation.auditor.record(connection, "service-stop", "service")
 
 
-def _tell_refusals(news: list[tuple[bytes, bool]]) -> None:
+def _tell_refusals(news: list[Refusal]) -> None:
     """Log how many refusals, and how many withdrawals, came since the last look, whoever recorded them."""
-    refusing = sum(refuses for _, refuses in news)
+    refusing = sum(item.refuses for item in news)
     for event, count in (("refusals", refusing), ("refusals-withdrawn", len(news) - refusing)):
         if count:
             log.info(event, count=count)

@@ -33,12 +33,15 @@ STALE_NS: Final = 1_000_000_000
 """On a look at the database older than this no part is written: a stop, a pause or a refusal may stand there (I7, I12)."""
 STORE_SLOW_S: Final = 5.0
 """A beat that is not durable after so long is a failing store."""
-AHEAD_S: Final = 3
-"""How much sending the note runs ahead of the database: it is written each second, with what was durable a second before."""
+AHEAD_S: Final = 5
+"""How much sending the note runs ahead of the database: it is written each second, with what was durable a second before. Once it is
+older than that no part is written until it is written anew."""
 UNLIMITED_TPS: Final = 50_000
 """What an account without a limit is taken to send at most."""
 COMPARE_NS: Final = 10_000_000
 """How often the clocks are compared; in between they are taken to stand as they stood, since the time is asked for very often."""
+AGAIN_NS: Final = 1_001_000_000
+"""How long after the latest moment that was, by a clock set back, nothing is written."""
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 log = structlog.get_logger("guard")
@@ -86,6 +89,7 @@ class SteadyClock:
         anchor_ns = note.anchor_ns if note and boot and note.boot == boot else None
         self._guard = ClockGuard(*self._both(), seen_ns, anchor_ns)
         self._still = True
+        self._latest_ns = self._resume_ns = 0
         self._compared_ns = self._clock.monotonic_ns()
 
     def _both(self) -> tuple[int, int]:
@@ -105,19 +109,27 @@ class SteadyClock:
         return self._guard.drift_ns(*self._both()) / 1e9
 
     def still(self, running_ns: int) -> bool:
-        """Tell whether the clocks stand as the last look judged them, at this moment of the running one."""
+        """Tell whether the clocks stood as the last look judged them, and no earlier than before, within the last `COMPARE_NS`."""
         if running_ns - self._compared_ns >= COMPARE_NS:
-            self._compare(running_ns)
+            self.compare(running_ns)
         return self._still
 
-    def _compare(self, running_ns: int) -> None:
+    def compare(self, running_ns: int) -> bool:
+        """Tell the same of this very moment."""
         self._compared_ns = running_ns
-        self._still = self._guard.still(to_ms(self._clock.now()) * 1_000_000, running_ns)
+        wall_ns = to_ms(self._clock.now()) * 1_000_000
+        judged_ns = self._guard.steady_ns(wall_ns, running_ns)
+        # However little a clock is set back: no second is written in twice, for rates and orders are held against its seconds.
+        if judged_ns < self._latest_ns:
+            self._resume_ns = self._latest_ns + AGAIN_NS
+        self._latest_ns = max(self._latest_ns, judged_ns)
+        self._still = self._guard.still(wall_ns, running_ns) and judged_ns >= self._resume_ns
+        return self._still
 
     def look(self) -> Trust:
         """Judge the clocks anew."""
         trust = self._guard.look(*self._both())
-        self._compare(self._clock.monotonic_ns())
+        self.compare(self._clock.monotonic_ns())
         return trust
 
     def now(self) -> dt.datetime:
@@ -131,9 +143,10 @@ class SteadyClock:
 
 
 class _Noted(NamedTuple):
-    """What one beat found: how far the database has come, the uncertain messages, and whether the note was written."""
+    """What one beat found: how far the database had come, and when; the uncertain messages, and whether the note was written."""
 
     mark: Mark
+    at_ns: int
     uncertain: int
     unwritten: StoreError | None
 
@@ -166,6 +179,9 @@ class Guard:
         self._looked_ns: int | None = None
         self._accounts: list[_Held] = []
         self._durable: Mark | None = None
+        self._durable_ns = 0
+        self._note_ns: int | None = None
+        """When the database was as far as the note says."""
         self._beat_at_s: float | None = None
         self._down_since_s: dict[tuple[str, int], float] = {}
         self._replaced = False
@@ -192,12 +208,15 @@ class Guard:
     def write_note(self, connection: Connection, *, ahead: bool = True) -> None:
         """Write the note from what is durable now; without `ahead` when nothing is sent any more. Raises `StoreError`."""
         if self._database is not None:
+            running_ns = self.clock.monotonic_ns()
             write_mark(self._database, self._mark(connection, self._ahead if ahead else {}))
+            self._note_ns = running_ns
 
     def _mark(self, connection: Connection, ahead: Mapping[str, int]) -> Mark:
         assert self._database is not None  # noqa: S101  asked by those who looked
         mark = mark_of(connection, self._database, to_ms(self.clock.now()), ahead)
-        return mark._replace(boot=self._boot, anchor_ns=self.clock.anchor_ns)
+        # By an early clock nobody knows how far the clocks are apart: the next process must not hold a right one against it.
+        return mark._replace(boot="" if self.clock.trust is Trust.EARLY else self._boot, anchor_ns=self.clock.anchor_ns)
 
     # -- what may be sent
 
@@ -211,9 +230,15 @@ class Guard:
         return not self._replaced and (job.urgent or self.clock.trust is Trust.SOUND)
 
     def may_write(self) -> bool:
-        """Tell whether parts may be written now: the database was looked at lately, and the clocks stand as they did then."""
+        """Tell whether parts may be written now: the database was looked at lately, the clocks stand as they did then, and the note
+        beside the database covers what is sent.
+        """
         running_ns = self.clock.monotonic_ns()
-        return self._looked_ns is not None and running_ns - self._looked_ns <= STALE_NS and self.clock.still(running_ns)
+        if self._looked_ns is None or running_ns - self._looked_ns > STALE_NS:
+            return False
+        if self._note_ns is not None and running_ns - self._note_ns > AHEAD_S * 1_000_000_000:
+            return False
+        return self.clock.compare(running_ns)
 
     def look(self, drop_links: Callable[[], None]) -> None:
         """Judge clocks and sleep, right after the database was looked at; `drop_links` closes every connection (T7)."""
@@ -265,9 +290,11 @@ class Guard:
         if self._durable is not None:
             try:
                 write_mark(self._database, self._durable)
+                self._note_ns = self._durable_ns
             except StoreError as error:
                 unwritten = error
-        return _Noted(self._mark(connection, self._ahead), uncertain_now(connection), unwritten)
+        running_ns = self.clock.monotonic_ns()
+        return _Noted(self._mark(connection, self._ahead), running_ns, uncertain_now(connection), unwritten)
 
     def _noted(self, done: asyncio.Future[_Noted | None], since_s: float) -> None:
         self._beat_at_s = None
@@ -279,7 +306,7 @@ class Guard:
         found = done.result()
         if found is None:
             return
-        self._durable = found.mark
+        self._durable, self._durable_ns = found.mark, found.at_ns
         if found.unwritten is not None:
             self._store_fails(found.unwritten)
         if found.uncertain > self._uncertain:

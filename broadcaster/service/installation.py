@@ -14,6 +14,7 @@ from broadcaster.errors import ConfigurationError, StoreError
 from broadcaster.files.areas import read_areas
 from broadcaster.files.carriers import read_cards
 from broadcaster.files.people import read_people
+from broadcaster.files.replies import ReplyCard, read_reply_card
 from broadcaster.files.settings import DATABASE_FILE, Settings
 from broadcaster.files.templates import Template, read_templates
 from broadcaster.lang import Said
@@ -22,6 +23,7 @@ from broadcaster.store.areas import put_areas
 from broadcaster.store.audit import Auditor, fingerprint
 from broadcaster.store.campaigns import installed
 from broadcaster.store.engine import Store, open_store
+from broadcaster.store.journal import Journal
 from broadcaster.store.schema import installation
 from broadcaster.store.times import now_ms
 from broadcaster.store.vault import Vault, read_key_file, write_key_file
@@ -61,6 +63,15 @@ class Installation:
         if self._people is None or self._people[0] != stamp:
             self._people = (stamp, read_people(path))
         return self._people[1]
+
+    def reply_card(self) -> ReplyCard | None:
+        """Return the reply number's card, None while no number is hired."""
+        return read_reply_card(self.settings.reply_card, os.environ, self.settings.environment)
+
+    @property
+    def journal(self) -> Journal:
+        """Return the second durable place of refusals."""
+        return Journal(self.settings.refusals_journal)
 
     def templates(self) -> list[Template]:
         return read_templates(self.settings.templates_folder)

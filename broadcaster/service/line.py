@@ -16,6 +16,7 @@ from broadcaster.lang import Said
 from broadcaster.link.backoff import Backoff, Pace
 from broadcaster.link.client import Client, Inbound, LinkState
 from broadcaster.model import CarrierCard, CarrierCode
+from broadcaster.store.journal import Journal
 from broadcaster.store.links import LinkRow
 from broadcaster.store.times import Clock, to_ms
 from broadcaster.store.vault import Vault
@@ -46,6 +47,10 @@ class Standing:
         say = log.warning if state in {LinkState.LOST, LinkState.REFUSED} else log.info
         say("link", carrier=self._carrier, bind=self._bind, state=state.value, reason=reason)
 
+    def note_given_up(self) -> None:
+        """Take that the link ended by itself: nobody but a person can mend its cause."""
+        log.error("bind-given-up", carrier=self._carrier, bind=self._bind, reason=self.reason)
+
     def note_fault(self, error: Exception) -> None:
         """Take a fault of our own, which ended the link."""
         log.warning("link-failed", carrier=self._carrier, bind=self._bind, error=type(error).__name__)
@@ -75,8 +80,9 @@ class Standing:
 class Bind:
     """One connection of the account; `number` counts from 1."""
 
-    def __init__(self, number: int, account: Account, vault: Vault, pace: Pace, ids: IdWatch) -> None:
+    def __init__(self, number: int, account: Account, vault: Vault, journal: Journal | None, pace: Pace, ids: IdWatch) -> None:
         card, clock = account.card, account.clock
+        self.account = account
         self.standing = Standing(card.code, number, clock)
         self.client = Client(
             card,
@@ -98,12 +104,15 @@ class Bind:
             acknowledge=self._acknowledge,
             now=clock.now,
             ids=ids,
+            journal=journal,
         )
 
     async def run(self) -> None:
-        """Keep the link up; a fault of our own ends this link alone, and says so."""
+        """Keep the link up; it ends alone, and says so, by a fault of our own or a carrier that will not have us (F30)."""
         try:
             await self.client.run()
+            if not self.account.stopping:
+                self.standing.note_given_up()
         except Exception as error:  # noqa: BLE001  whatever it is, the other links go on
             self.standing.note_fault(error)
 
@@ -125,12 +134,12 @@ class Bind:
 class Line:
     """One carrier with all its binds."""
 
-    def __init__(self, account: Account, vault: Vault) -> None:
+    def __init__(self, account: Account, vault: Vault, journal: Journal | None = None) -> None:
         self.card: CarrierCard = account.card
         self.account = account
         self.ids = IdWatch(account.card)
         pace = Pace(Backoff().spacing_s)
-        self.binds = [Bind(number, account, vault, pace, self.ids) for number in range(1, account.card.binds + 1)]
+        self.binds = [Bind(number, account, vault, journal, pace, self.ids) for number in range(1, account.card.binds + 1)]
 
     def start(self) -> list[asyncio.Task[None]]:
         """Begin to keep every bind up."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, NamedTuple, Protocol
 
 import structlog
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from broadcaster.errors import BroadcasterError
 from broadcaster.flow import enlist
@@ -288,6 +288,13 @@ def _still_due(connection: Connection, found: Campaign, action: Action) -> bool:
             return True
 
 
+_STANDING = (
+    select(table.c.id, table.c.name, table.c.state, table.c.reason)
+    .where(table.c.state.in_(bindparam("live", expanding=True)) | table.c.id.in_(bindparam("stood", expanding=True)))
+    .order_by(table.c.id)
+)
+
+
 class _Standing(NamedTuple):
     id: int
     name: str
@@ -297,9 +304,7 @@ class _Standing(NamedTuple):
 
 def _standing(connection: Connection, stood: Collection[int]) -> list[_Standing]:
     """Return the live campaigns and those that `stood` live before; their contents, which may be damaged, are not read."""
-    columns = (table.c.id, table.c.name, table.c.state, table.c.reason)
-    rows = connection.execute(select(*columns).where(table.c.state.in_(LIVE) | table.c.id.in_(stood)).order_by(table.c.id))
-    return [_Standing(*row) for row in rows]
+    return [_Standing(*row) for row in connection.execute(_STANDING, {"live": [*LIVE], "stood": [*stood]})]
 
 
 def _while_scheduled(connection: Connection, item: Campaign, step: Callable[[Connection], None]) -> bool:

@@ -140,6 +140,13 @@ def _of_store(found: Gauges) -> Iterator[Metric]:
     for carrier, is_paused in found.paused.items():
         paused.add_metric([carrier], float(is_paused))
     yield paused
+    faults = CounterMetricFamily(
+        "broadcaster_receipt_faults", "Receipts taken though something was wrong with them.", labels=["carrier", "fault"]
+    )
+    for carrier, counts in found.receipt_faults.items():
+        for fault, receipts in counts.items():
+            faults.add_metric([carrier, fault], receipts)
+    yield faults
     yield _gauge("receipts_unmatched", "Receipts for which no part is known.", found.unmatched)
     yield _gauge("fold_lag_receipts", "Receipts stored and not yet in the totals.", found.unfolded_receipts)
     yield _gauge("fold_lag_leases", "Leases whose outcomes are not yet in the totals.", found.unfolded_leases)

@@ -76,8 +76,11 @@ class Watch:
 
         self.guard.look(drop)
 
-    def beat(self, writer: Writer, lines: Sequence[Line], rows: Sequence[LinkRow]) -> None:
-        """Once a second: store `rows`, those of all binds, publish the figures, look for what is an alarm, go on with the story."""
+    def beat(self, writer: Writer, lines: Sequence[Line], rows: Sequence[LinkRow], others: Sequence[LinkRow] = ()) -> None:
+        """Once a second: publish the figures, look for what is an alarm, go on with the story.
+
+        Stores `rows`, those of all binds, and `others`, those of links on which nothing is sent.
+        """
         pairs = zip(((line, bind) for line in lines for bind in line.binds), rows, strict=True)
         binds = [
             BindReading(
@@ -91,7 +94,8 @@ class Watch:
             )
             for (line, bind), row in pairs
         ]
-        self.guard.beat(writer, binds, lambda connection: put_links(connection, rows))
+        binds += [BindReading(row.carrier, row.bind, row.state == LinkState.BOUND.value, 1, 0, 0, 0.0) for row in others]
+        self.guard.beat(writer, binds, lambda connection: put_links(connection, [*rows, *others]))
         self._metrics.reading = Reading(
             binds,
             [(str(line.card.code), tps) for line in lines if (tps := line.account.limit_tps) is not None],

@@ -45,22 +45,25 @@ from broadcaster.smpp.events import (
     TimedOut,
 )
 from broadcaster.smpp.fields import Tag, masked, tlv_int, tlv_text
+from broadcaster.smpp.grammar import Grammar
 from broadcaster.smpp.pdu import decode, encode
 from broadcaster.smpp.receipt import (
     IdForm,
     Receipt,
+    ReceiptDialect,
     ReceiptState,
     classify,
     content,
     format_receipt,
     normal_id,
     parse_receipt,
+    receipt_dialect,
     receipt_time,
 )
 from broadcaster.smpp.session import Session
 from broadcaster.smpp.states import Role, SessionState
 from broadcaster.smpp.status import Verdict, describe, verdict
-from broadcaster.smpp.submit import SubmitTemplate
+from broadcaster.smpp.submit import Submit, SubmitTemplate
 from broadcaster.smpp.timers import Timers
 
 __all__ = [
@@ -87,6 +90,7 @@ __all__ = [
     "Event",
     "FieldError",
     "GenericNack",
+    "Grammar",
     "IdForm",
     "Ignored",
     "Late",
@@ -98,6 +102,7 @@ __all__ = [
     "QuerySm",
     "QuerySmResp",
     "Receipt",
+    "ReceiptDialect",
     "ReceiptState",
     "RemoteProtocolError",
     "Requested",
@@ -106,6 +111,7 @@ __all__ = [
     "Session",
     "SessionState",
     "SmppError",
+    "Submit",
     "SubmitSm",
     "SubmitSmResp",
     "SubmitTemplate",
@@ -126,6 +132,7 @@ __all__ = [
     "masked",
     "normal_id",
     "parse_receipt",
+    "receipt_dialect",
     "receipt_time",
     "tlv_int",
     "tlv_text",

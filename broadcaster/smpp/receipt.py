@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from collections.abc import Mapping
 from enum import StrEnum
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from broadcaster.smpp.bodies import DataSm, DeliverSm
 from broadcaster.smpp.errors import LocalProtocolError
 from broadcaster.smpp.fields import Tag, Tlvs, tlv_int, tlv_text
+from broadcaster.smpp.grammar import COMMON, EDGES, GRAMMARS, Grammar, Reading
 
 IdForm: TypeAlias = Literal["raw", "hex", "dec"]
 
@@ -36,7 +39,7 @@ class Receipt(NamedTuple):
     message_id: str
     state: ReceiptState
     stat: str | None
-    """The carrier's own word for the state, for its own table (F14)."""
+    """The carrier's own word or number for the state, as it came (F14)."""
     error: str | None
     submit_date: str | None
     """As written; `receipt_time` reads it."""
@@ -86,32 +89,7 @@ _WORDS: Final = {
 _RECEIPT_BITS: Final = 0x3C
 _UDH_BIT: Final = 0x40
 _UCS2: Final = 8
-_EDGES: Final = " \t\r\n\0,;|\"'"
-
-_LOOKS_LIKE_RECEIPT: Final = re.compile(r"\s*id:\s*\S.*\bstat:", re.IGNORECASE | re.DOTALL)
-
-# The form of appendix B in one match; every other form goes the slower way of the scanner below.
-_COMMON: Final = re.compile(
-    r"id:(\S+) sub:([0-9]{1,9}) dlvrd:([0-9]{1,9}) submit date:([0-9]+) done date:([0-9]+) stat:([A-Za-z]+) err:(\w+)"
-    r"(?: [Tt]ext:(.*))?",
-    re.DOTALL,
-)
-
-_FIELD: Final = re.compile(
-    r"""(?<![a-z])(?:
-        ((?:msg|message)?[ _-]?id) | (sub) | (dlvrd) | (submit[ _]?date) | (done[ _]?date)
-        | (stat(?:us)?) | (err(?:or)?(?:[ _]?code)?) | (text)
-    )\s*[:=]""",
-    re.IGNORECASE | re.VERBOSE,
-)
-
-_Fields: TypeAlias = tuple[str | None, ...]
-"""id, sub, dlvrd, submit date, done date, stat, err, text."""
-
-_FIELDS: Final = 8
-_ID, _STAT, _TEXT = 0, 5, 7
-_DATES: Final = frozenset({3, 4})
-
+_DECIMAL: Final = re.compile(r"[0-9]+")
 
 _DATE_FORMS: Final = {10: ("%y%m%d%H%M",), 12: ("%y%m%d%H%M%S", "%Y%m%d%H%M"), 14: ("%Y%m%d%H%M%S",)}
 _ISO_FORMS: Final = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y/%m/%d %H:%M:%S")
@@ -120,11 +98,37 @@ _MOST_ID_CHARACTERS: Final = 80
 _HEX_ID: Final = re.compile(r"(?:0x)?[0-9a-f]{1,64}")
 
 
-def classify(deliver: DeliverSm | DataSm) -> Literal["receipt", "message"]:
+class ReceiptDialect(NamedTuple):
+    """How one carrier's receipts are read: in which grammar, and what its own words, numbers and error codes mean (F07, F14)."""
+
+    reading: Reading
+    states: Mapping[str, ReceiptState]
+
+
+def receipt_dialect(grammar: Grammar, states: Mapping[str, ReceiptState]) -> ReceiptDialect:
+    """Return a dialect; keys of `states` are words or numbers of states, and error codes as ``err:045``.
+
+    Case and leading zeros make no difference. What is in `states` goes ahead of the standard: an error code, then a word, then the
+    number of message_state.
+    """
+    return ReceiptDialect(GRAMMARS[grammar], MappingProxyType({state_key(key): state for key, state in states.items()}))
+
+
+def state_key(written: str) -> str:
+    """Bring the spellings of one word, number or ``err:`` code together."""
+    kind, colon, code = written.upper().rpartition(":")
+    return kind + colon + (code.lstrip("0") or "0" if _DECIMAL.fullmatch(code) else code)
+
+
+_APPENDIX_B: Final = GRAMMARS[Grammar.SMPP]
+STANDARD: Final = receipt_dialect(Grammar.SMPP, {})
+
+
+def classify(deliver: DeliverSm | DataSm, dialect: ReceiptDialect = STANDARD) -> Literal["receipt", "message"]:
     """Tell a receipt from a subscriber's message (F08): by esm_class (5.2.12), by receipted_message_id (5.3.2.12), or by form."""
     if deliver.esm_class & _RECEIPT_BITS or Tag.RECEIPTED_MESSAGE_ID in deliver.tlvs:
         return "receipt"
-    return "receipt" if _LOOKS_LIKE_RECEIPT.match(content(deliver)) else "message"
+    return "receipt" if dialect.reading.looks_like.match(content(deliver)) else "message"
 
 
 def content(deliver: DeliverSm | DataSm) -> str:
@@ -140,26 +144,57 @@ def content(deliver: DeliverSm | DataSm) -> str:
     return octets.decode("latin-1").rstrip("\0")
 
 
-def parse_receipt(deliver: DeliverSm | DataSm) -> Receipt | None:
+def parse_receipt(deliver: DeliverSm | DataSm, dialect: ReceiptDialect = STANDARD) -> Receipt | None:
     """Read a receipt (appendix B), optional parameters ahead of the text; None when it names no message (F06, F07)."""
     raw = content(deliver)
+    if "\0" in raw:
+        # No database is sure to keep a NUL, and one receipt must not hold up the batch it came with.
+        raw = raw.replace("\0", " ")
     tlvs = deliver.tlvs
-    common = _COMMON.fullmatch(raw)
-    fields: _Fields = common.groups() if common else _scan(raw)
-    text_id, sub, dlvrd, submit_date, done_date, stat, error, text = fields
+    if not (tlvs or dialect.states) and (found := _read_common(raw, dialect)) is not None:
+        return found
+    text_id, sub, dlvrd, submit_date, done_date, stat, error, text = dialect.reading.read(raw)
     state = _BY_WORD.get(stat) or _BY_WORD.get(stat.upper(), ReceiptState.UNKNOWN) if stat else ReceiptState.UNKNOWN
-    message_id = text_id
+    message_id, number = text_id, None
     if tlvs:
         message_id = tlv_text(tlvs, Tag.RECEIPTED_MESSAGE_ID) or text_id
         number = tlv_int(tlvs, Tag.MESSAGE_STATE)
         if number is not None:
             state = _BY_NUMBER.get(number, ReceiptState.UNKNOWN)
+            stat = stat or (None if number in _BY_NUMBER else str(number))
         error = error or _network_error(tlvs)
     if not message_id:
         return None
+    if dialect.states:
+        state = _own_state(dialect.states, stat, number, error) or state
     counts = _count(sub), _count(dlvrd)
     # A named tuple's own constructor takes twice as long.
     return tuple.__new__(Receipt, (message_id, state, stat, error, submit_date, done_date, *counts, text, text_id, raw))
+
+
+def _read_common(raw: str, dialect: ReceiptDialect) -> Receipt | None:
+    """Read the form of appendix B by what stands behind its id, which thousands of receipts share; None for any other text."""
+    if raw[:3] != "id:" or dialect.reading is not _APPENDIX_B:
+        return None
+    message_id, _, behind = raw[3:].partition(" ")
+    fields = _read_behind(behind) if message_id.isalnum() else None
+    return None if fields is None else tuple.__new__(Receipt, (message_id, *fields, message_id, raw))
+
+
+@lru_cache(maxsize=1024)
+def _read_behind(behind: str) -> tuple[object, ...] | None:
+    """Return the fields of `Receipt` from state to text; None when an id before them would not make the common form."""
+    if (common := COMMON.fullmatch(f"id:0 {behind}")) is None:
+        return None
+    _, sub, dlvrd, submit_date, done_date, stat, error, text = common.groups()
+    state = _BY_WORD.get(stat.upper(), ReceiptState.UNKNOWN)
+    return state, stat, error, submit_date, done_date, _count(sub), _count(dlvrd), text
+
+
+def _own_state(states: Mapping[str, ReceiptState], stat: str | None, number: int | None, error: str | None) -> ReceiptState | None:
+    """Return what the carrier's own table says of a receipt, None when it says nothing (F14)."""
+    own = (error and f"err:{error}", stat, None if number is None else str(number))
+    return next((states[key] for written in own if written and (key := state_key(written)) in states), None)
 
 
 def receipt_time(raw: str | None, zone: dt.tzinfo) -> dt.datetime | None:
@@ -185,7 +220,7 @@ def normal_id(raw: str, form: IdForm = "raw") -> str:
     NULs, blanks, leading zeros and case go; hexadecimal and decimal meet in decimal digits. An id that is not of its carrier's usual
     form is treated as raw, and cut at 80 characters: SMPP allows 64 octets, whose hexadecimal makes 78 decimal digits.
     """
-    plain = raw.strip(_EDGES).casefold()
+    plain = raw.strip(EDGES).casefold()
     if form == "hex" and _HEX_ID.fullmatch(plain):
         return str(int(plain, 16))
     return (plain.lstrip("0") or plain[:1])[:_MOST_ID_CHARACTERS]
@@ -214,31 +249,6 @@ def format_receipt(
         f"id:{message_id} sub:{sub:03d} dlvrd:{dlvrd:03d} submit date:{submit_date:%y%m%d%H%M} done date:{done_date:%y%m%d%H%M} "
         f"stat:{_WORDS.get(state, state.name)} err:{error} text:{text[:20]}"
     )
-
-
-def _scan(raw: str) -> _Fields:
-    """Find the fields in whatever order and spelling; the first of a repeated field wins."""
-    found: list[str | None] = [None] * _FIELDS
-    marks = list(_FIELD.finditer(raw))
-    ends = [*(mark.start() for mark in marks[1:]), len(raw)]
-    for mark, end in zip(marks, ends, strict=False):
-        which = (mark.lastindex or 1) - 1
-        if found[which] is not None:
-            continue
-        if which == _TEXT and found[_ID] is not None and found[_STAT] is not None:
-            # The subscriber's copy of our text may hold anything, "id:" included.
-            found[_TEXT] = raw[mark.end() :]
-            break
-        value = raw[mark.end() : end].strip(_EDGES)
-        if which not in _DATES and which != _TEXT:
-            value = _first_word(value)
-        found[which] = value or None
-    return tuple(found)
-
-
-def _first_word(value: str) -> str:
-    words = re.split(r"[\s,;|]", value, maxsplit=1)
-    return words[0].strip(_EDGES)
 
 
 @lru_cache(maxsize=64)

@@ -49,7 +49,7 @@ from broadcaster.smpp.pdu import decode, decode_short_message, encode, header
 from broadcaster.smpp.requests import HEADER_OCTETS
 from broadcaster.smpp.states import BOUND, BOUND_BY, RECEIVES, SENDS, SPOKEN, UNANSWERED, Role, SessionState
 from broadcaster.smpp.status import RALYBND, RBINDFAIL, RINVBNDSTS, RINVCMDID, RINVCMDLEN, ROK, RUNKNOWNERR
-from broadcaster.smpp.submit import SubmitTemplate
+from broadcaster.smpp.submit import Submit, SubmitTemplate
 from broadcaster.smpp.timers import Due, Timers, Watch
 from broadcaster.smpp.window import Entry, Window
 
@@ -145,6 +145,18 @@ class Session:
         self._out.append(template.splice(sequence, destination, reference, part_reference))
         window.slots[sequence] = (_SUBMIT_SM_RESP, context, now + self._timers.response_timeout_s)
         return sequence
+
+    def submit_all(self, submits: Iterable[Submit], now: float) -> None:
+        """Send many submit_sm, each as `submit` does; when one raises LocalProtocolError those before it are sent."""
+        self._must_send(_SUBMIT_SM)
+        window, put = self._window, self._out.append
+        slots, size, reserve, deadline = window.slots, window.size, window.reserve, now + self._timers.response_timeout_s
+        for template, destination, context, reference, part_reference in submits:
+            if len(slots) >= size:
+                self._must_have_room()
+            sequence = reserve()
+            put(template.splice(sequence, destination, reference, part_reference))
+            slots[sequence] = (_SUBMIT_SM_RESP, context, deadline)
 
     def deliver(
         self,

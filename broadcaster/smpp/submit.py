@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 from broadcaster.smpp.bodies import Command, SubmitSm
 from broadcaster.smpp.errors import LocalProtocolError
@@ -102,6 +102,10 @@ class SubmitTemplate:
         if not 0 <= part_reference < 1 << 8 * octets:
             raise LocalProtocolError(f"part_reference: {part_reference} does not fit into {octets} octets")
         return self._suffix[:at] + part_reference.to_bytes(octets, "big") + self._suffix[at + octets :]
+
+
+Submit: TypeAlias = tuple[SubmitTemplate, bytes, Any, int | None, int | None]
+"""One submit_sm to send: template, destination, whose it is, and the references of `SubmitTemplate.splice`."""
 
 
 def _heads(prefix_octets: int, suffix_octets: int, reference_octets: int) -> list[tuple[bytes, Callable[..., bytes]]]:

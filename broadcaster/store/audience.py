@@ -3,8 +3,10 @@
 Both walk the tokens in slices, so that no write holds the lock long and memory stays flat. Tokens are ciphertext, so token order is a
 fair shuffle of numbers and places: sending in that order never falls on one cell or exchange at once.
 
-A subscriber found in several rosters belongs to the one that saw it last (then to the older roster); the other rows are excluded as
-duplicates. Someone last seen outside the chosen communes is no part of the audience.
+A subscriber found in several rosters belongs to the carrier it is known to have moved to, if that one saw it since; else to the one
+that saw it last, which is the one that serves it; then to the older roster. The other rows are excluded as duplicates. Someone last
+seen outside the chosen communes and cells is no part of the audience. A cell counts for those who were seen there while it was valid;
+for others it is a cell that nobody knows.
 
 The audience of a remainder is not looked up in rosters: it is those recipients of an earlier campaign whom it certainly did not
 reach, as that stood at a signed moment, so that receipts which come later never make it grow.
@@ -27,26 +29,34 @@ SLICE_ROWS = 5_000
 DISCARD_ROWS = 20_000
 
 _AUDIENCE = """
-    SELECT token, carrier, coalesce(area_code, '') AS area_code,
+    SELECT token, carrier, coalesce(area_code, '') AS area_code, approximate,
            CASE WHEN pick > 1 THEN :duplicate
                 WHEN area_code IS NULL THEN :unknown
                 WHEN seen_s < stale_before_s THEN :stale
                 WHEN refuses THEN :refused
                 ELSE 0 END AS exclusion
     FROM (
-        SELECT s.token, r.carrier, c.area_code, s.seen_s, r.observed_ms / 1000 - :active_s AS stale_before_s,
-               o.token IS NOT NULL AND :obey AS refuses,
-               row_number() OVER (PARTITION BY s.token ORDER BY s.seen_s DESC, s.roster_id) AS pick
+        SELECT s.token, r.carrier, s.cell_id, s.seen_s, c.placed = 'nearest' AS approximate,
+               CASE WHEN s.seen_s >= coalesce(c.valid_from_s, 0) AND s.seen_s < coalesce(c.valid_to_s, s.seen_s + 1)
+                    THEN c.area_code END AS area_code,
+               r.observed_ms / 1000 - :active_s AS stale_before_s,
+               coalesce(o.scope, 0) > :urgent AND :obey AS refuses,
+               row_number() OVER (
+                   PARTITION BY s.token
+                   ORDER BY CASE WHEN p.carrier = r.carrier AND p.effective_s <= s.seen_s THEN 0 ELSE 1 END,
+                            s.seen_s DESC, s.roster_id
+               ) AS pick
         FROM subscriber s
         JOIN roster r ON r.id = s.roster_id
         JOIN cell c ON c.id = s.cell_id
         LEFT JOIN opt_out o ON o.token = s.token
+        LEFT JOIN port p ON p.token = s.token
         WHERE s.roster_id IN :rosters AND s.token >= :low AND s.token < :high
     ) AS picked
-    WHERE area_code IS NULL OR :everywhere OR area_code IN (SELECT code FROM target)
+    WHERE area_code IS NULL OR :everywhere OR area_code IN (SELECT code FROM target) OR cell_id IN (SELECT id FROM target_cell)
 """
 _NOT_REACHED = """
-    SELECT m.token, l.carrier, m.area_code, CASE WHEN o.token IS NOT NULL AND :obey THEN :refused ELSE 0 END AS exclusion
+    SELECT m.token, l.carrier, m.area_code, CASE WHEN coalesce(o.scope, 0) > :urgent AND :obey THEN :refused ELSE 0 END AS exclusion
     FROM message m
     JOIN lane l ON l.id = :lane
     LEFT JOIN opt_out o ON o.token = m.token
@@ -57,11 +67,11 @@ _NOT_REACHED = """
 """
 _ROSTERS: BindParameter[Any] = bindparam("rosters", expanding=True)
 _STATES: BindParameter[Any] = bindparam("not_reached", [int(state) for state in NOT_REACHED], expanding=True)
-_COUNTED = "SELECT carrier, area_code, exclusion, count(*) FROM ({}) AS a GROUP BY 1, 2, 3"
-_COUNT = text(_COUNTED.format(_AUDIENCE)).bindparams(_ROSTERS)
-_COUNT_REMAINDER = text(_COUNTED.format(_NOT_REACHED)).bindparams(_STATES)
+_COUNTED = "SELECT carrier, area_code, exclusion, count(*), {} FROM ({}) AS a GROUP BY 1, 2, 3"
+_COUNT = text(_COUNTED.format("sum(CASE WHEN approximate THEN 1 ELSE 0 END)", _AUDIENCE)).bindparams(_ROSTERS)
+_COUNT_REMAINDER = text(_COUNTED.format("0", _NOT_REACHED)).bindparams(_STATES)
 _INTO_SLICE = "INSERT INTO slice (token, carrier, area_code, exclusion)"
-_SLICE = text(_INTO_SLICE + _AUDIENCE).bindparams(_ROSTERS)
+_SLICE = text(f"{_INTO_SLICE} SELECT token, carrier, area_code, exclusion FROM ({_AUDIENCE}) AS a").bindparams(_ROSTERS)  # noqa: S608  constants
 _SLICE_REMAINDER = text(_INTO_SLICE + _NOT_REACHED).bindparams(_STATES)
 _ENLIST = text(
     "INSERT INTO message (id, token, area_code, state, exclusion) "
@@ -84,7 +94,7 @@ class Remainder(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """What the audience query needs of an order; no `communes` means the whole province."""
+    """What the audience query needs of an order; neither `communes` nor `cells` means the whole province."""
 
     roster_ids: Sequence[RosterId]
     communes: Sequence[AreaCode]
@@ -92,6 +102,10 @@ class Rule(NamedTuple):
     obey_refusals: bool
     remainder: Remainder | None = None
     """When set, nobody is looked up in the rosters."""
+    urgent: bool = False
+    """Only those who refuse everything refuse an urgent warning."""
+    cells: Sequence[int] = ()
+    """Ids of cells whose people are warned too, whatever the commune."""
 
 
 class Count(NamedTuple):
@@ -99,6 +113,8 @@ class Count(NamedTuple):
     area_code: str
     exclusion: int
     messages: int
+    approximate: int = 0
+    """How many of these were last seen under a cell that only the nearest commune's centre placed."""
 
 
 Slice = tuple[bytes, bytes] | tuple[int, int]
@@ -123,10 +139,13 @@ def token_slices(subscribers: int) -> Iterator[tuple[bytes, bytes]]:
 
 
 def prepare(connection: Connection, rule: Rule) -> None:
-    """Set the communes of the rule aside for `count` and `enlist` on the same connection."""
+    """Set the communes and cells of the rule aside for `count` and `enlist` on the same connection."""
     connection.execute(text("DELETE FROM target"))
+    connection.execute(text("DELETE FROM target_cell"))
     if rule.communes:
         execute_many(connection, "INSERT INTO target VALUES (?)", [(code,) for code in sorted(set(rule.communes))])
+    if rule.cells:
+        execute_many(connection, "INSERT INTO target_cell VALUES (?)", [(cell_id,) for cell_id in rule.cells])
 
 
 def count(connection: Connection, rule: Rule, low: bytes | int, high: bytes | int) -> list[Count]:
@@ -171,7 +190,8 @@ def _values(rule: Rule, low: bytes | int, high: bytes | int) -> dict[str, object
         "low": low,
         "high": high,
         "obey": rule.obey_refusals,
-        "everywhere": not rule.communes,
+        "urgent": int(rule.urgent),
+        "everywhere": not (rule.communes or rule.cells),
         "refused": int(Exclusion.REFUSED),
     }
     if rule.remainder is not None:

@@ -5,18 +5,28 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, RowMapping, insert, select, update
+from sqlalchemy import Connection, RowMapping, bindparam, insert, select, update
 
 from broadcaster.errors import NotFoundError, RefusedError, StoreError
 from broadcaster.lang import Said
 from broadcaster.model import Approval, CampaignId, CampaignState, CarrierCode, RosterId
+from broadcaster.store.engine import run
 from broadcaster.store.schema import LANE_SHIFT, approval, campaign, campaign_roster, installation, lane
 from broadcaster.store.times import from_ms, to_ms
 
 MAX_ID_DIGITS = 18
 """What surely fits a column; a longer number can only be a name."""
+
+
+# Built once: these run at every lease, or ten times a second.
+_BY_NAME = select(campaign).where(campaign.c.name == bindparam("wanted"))
+_BY_ID = select(campaign).where(campaign.c.id == bindparam("wanted"))
+_BY_STATES = select(campaign).where(campaign.c.state.in_(bindparam("states", expanding=True))).order_by(campaign.c.id)
+_LANES = select(lane).where(lane.c.campaign_id.in_(bindparam("campaigns", expanding=True))).order_by(lane.c.id)
+_APPROVALS = select(approval).where(approval.c.campaign_id == bindparam("campaign")).order_by(approval.c.signed_ms)
 
 
 class Campaign(NamedTuple):
@@ -39,6 +49,8 @@ class Campaign(NamedTuple):
     reason: str | None
     enlisted: bool
     """Whether its messages are written out; the service does it once the campaign is scheduled."""
+    requeues: int = 0
+    """How often people let messages that were refused for good be tried again."""
 
 
 class Lane(NamedTuple):
@@ -99,8 +111,8 @@ def insert_campaign(
 def find_campaign(connection: Connection, reference: str) -> Campaign:
     """Return the campaign with this number or name. Raises `NotFoundError`."""
     number = int(reference) if reference.isascii() and reference.isdigit() and len(reference) <= MAX_ID_DIGITS else None
-    match = campaign.c.name == reference if number is None else campaign.c.id == number
-    row = connection.execute(select(campaign).where(match)).mappings().first()
+    query, wanted = (_BY_NAME, reference) if number is None else (_BY_ID, number)
+    row = connection.execute(query, {"wanted": wanted}).mappings().first()
     if row is None:
         raise NotFoundError(
             Said(f"Không có chiến dịch «{reference}».", f"There is no campaign “{reference}”."),
@@ -111,10 +123,11 @@ def find_campaign(connection: Connection, reference: str) -> Campaign:
 
 def campaigns(connection: Connection, *states: CampaignState) -> list[Campaign]:
     """Return the campaigns in any of these states (all without), oldest first."""
-    query = select(campaign).order_by(campaign.c.id)
     if states:
-        query = query.where(campaign.c.state.in_([state.value for state in states]))
-    return [_campaign(row) for row in connection.execute(query).mappings()]
+        rows = connection.execute(_BY_STATES, {"states": [state.value for state in states]})
+    else:
+        rows = connection.execute(select(campaign).order_by(campaign.c.id))
+    return [_campaign(row) for row in rows.mappings()]
 
 
 def remainder_of(item: Campaign) -> str | None:
@@ -162,7 +175,7 @@ def refuse_second_remainder(connection: Connection, name: str) -> None:
 
 def _campaign(row: RowMapping) -> Campaign:
     try:
-        values = dict(row) | {"state": CampaignState(row["state"]), "content": json.loads(row["content_json"])}
+        values = dict(row) | {"state": CampaignState(row["state"]), "content": _read_content(row["content_json"])}
     except ValueError as error:
         name = row["name"]
         raise StoreError(
@@ -170,6 +183,13 @@ def _campaign(row: RowMapping) -> Campaign:
         ) from error
     del values["content_json"]
     return Campaign(**values)
+
+
+@lru_cache(maxsize=16)
+def _read_content(stored: str) -> Mapping[str, Any]:
+    """Return what is stored as a value, the same one for the same text, as it is read at every lease and every look."""
+    content: Mapping[str, Any] = json.loads(stored)
+    return content
 
 
 def change_campaign(connection: Connection, campaign_id: CampaignId, state: CampaignState, **values: int | str | bool | None) -> None:
@@ -190,7 +210,7 @@ def add_approval(connection: Connection, campaign_id: CampaignId, item: Approval
 
 
 def approvals(connection: Connection, campaign_id: CampaignId) -> list[Approval]:
-    rows = connection.execute(select(approval).where(approval.c.campaign_id == campaign_id).order_by(approval.c.signed_ms))
+    rows = connection.execute(_APPROVALS, {"campaign": campaign_id})
     return [Approval(row.person, row.digest, row.signature, from_ms(row.signed_ms)) for row in rows]
 
 
@@ -223,13 +243,17 @@ def insert_lane(
 
 def lanes(connection: Connection, *campaign_ids: CampaignId) -> list[Lane]:
     """Return the lanes of these campaigns, in order of their ids."""
-    query = select(lane).where(lane.c.campaign_id.in_(campaign_ids)).order_by(lane.c.id)
-    return [Lane(**row) for row in connection.execute(query).mappings()]
+    return [Lane(**row) for row in connection.execute(_LANES, {"campaigns": campaign_ids}).mappings()]
 
 
 def change_lane(connection: Connection, lane_id: int, **values: int | str | None) -> None:
     """Set the named columns of a lane."""
     connection.execute(update(lane).where(lane.c.id == lane_id).values(**values))
+
+
+def move_on(connection: Connection, lane_id: int, next_position: int) -> None:
+    """Set the next position of a lane that is not leased yet."""
+    run(connection, "UPDATE lane SET next_position = ? WHERE id = ?", (next_position, lane_id))
 
 
 def installed(connection: Connection) -> RowMapping:

@@ -5,13 +5,21 @@ from __future__ import annotations
 import json
 from typing import NamedTuple
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from broadcaster.errors import RefusedError
 from broadcaster.lang import Said
 from broadcaster.model import CampaignId, CampaignState
 from broadcaster.store.engine import execute_many
 from broadcaster.store.schema import account, audit, campaign, installation
+
+_STOPPED = select(
+    installation.c.stopped_ms.is_not(None)
+    | select(account.c.carrier).where(account.c.carrier == bindparam("carrier"), account.c.paused).exists()
+)
+_STOP = select(installation.c.stopped_ms, installation.c.stopped_reason)
+_ACCOUNTS = select(account)
+"""Built once: these run at every lease, or ten times a second."""
 
 
 class Stop(NamedTuple):
@@ -35,7 +43,7 @@ class AccountOrder(NamedTuple):
 
 def standing_stop(connection: Connection) -> Stop | None:
     """Return the stop that is in force; None when there is none."""
-    row = connection.execute(select(installation.c.stopped_ms, installation.c.stopped_reason)).one()
+    row = connection.execute(_STOP).one()
     return None if row.stopped_ms is None else Stop(row.stopped_ms, row.stopped_reason or "")
 
 
@@ -60,7 +68,7 @@ def refuse_while_stopped(connection: Connection) -> None:
 
 def account_orders(connection: Connection) -> dict[str, AccountOrder]:
     """Return the orders by carrier; an account without a row is neither paused nor slowed."""
-    return {row.carrier: AccountOrder(**row._asdict()) for row in connection.execute(select(account))}
+    return {row.carrier: AccountOrder(**row._asdict()) for row in connection.execute(_ACCOUNTS)}
 
 
 def put_account_order(connection: Connection, order: AccountOrder) -> None:
@@ -76,8 +84,7 @@ def put_account_order(connection: Connection, order: AccountOrder) -> None:
 
 def sending_stopped(connection: Connection, carrier: str) -> bool:
     """Tell whether nothing may be leased to this carrier now: everything is stopped, or its account is paused."""
-    paused = select(account.c.carrier).where(account.c.carrier == carrier, account.c.paused).exists()
-    return bool(connection.execute(select(installation.c.stopped_ms.is_not(None) | paused)).scalar_one())
+    return bool(connection.execute(_STOPPED, {"carrier": carrier}).scalar_one())
 
 
 def campaigns_at(connection: Connection, state: CampaignState) -> list[tuple[CampaignId, str]]:

@@ -7,6 +7,7 @@ fails half-way for a lock it could have asked for at the start.
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import stat
 import time
@@ -15,9 +16,9 @@ from contextlib import contextmanager
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect
+from sqlalchemy import Connection, CursorResult, Engine, Table, create_engine, event, inspect
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import NullPool, QueuePool
@@ -33,6 +34,8 @@ except ImportError:
 
 BUSY_TIMEOUT_MS = 30_000
 ROWS_AT_ONCE = (200, 20, 1)
+LEAST_AS_JSON = 20
+"""So many rows and more go into SQLite as one JSON text."""
 LOCK_TRIES = 20
 LOCK_PAUSE_S = 0.01
 _UNSOUND = ((3, 7, 0), (3, 51, 3))
@@ -95,18 +98,28 @@ class Store:
 
         @event.listens_for(engine, "begin")
         def _begin(connection: Connection) -> None:
-            mode = "DEFERRED" if connection.get_execution_options().get("reads_only") else "IMMEDIATE"
-            connection.exec_driver_sql(f"BEGIN {mode}")
+            options = connection.get_execution_options()
+            synchronous = "NORMAL" if options.get("can_be_redone") else "FULL"
+            if connection.info.get("synchronous", "FULL") != synchronous:
+                connection.exec_driver_sql(f"PRAGMA synchronous={synchronous}")
+                connection.info["synchronous"] = synchronous
+            connection.exec_driver_sql(f"BEGIN {'DEFERRED' if options.get('reads_only') else 'IMMEDIATE'}")
 
         return engine
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
+    def write(self, *, can_be_redone: bool = False) -> Iterator[Connection]:
         """Open a write transaction: committed when the block ends, rolled back when it raises.
 
+        What `can_be_redone` may be undone as a whole by a failure of the power, until the next other commit: on SQLite nobody waits
+        for the disk (in WAL mode ``synchronous=NORMAL`` loses the newest transactions at worst).
         Raises `LockedError` when another writer holds the database too long, `StoreError` for any other fault of the engine.
         """
-        with _explained(self.path), self.engine.begin() as connection:
+        with (
+            _explained(self.path),
+            self.engine.connect().execution_options(can_be_redone=can_be_redone) as connection,
+            connection.begin(),
+        ):
             yield connection
 
     @contextmanager
@@ -236,6 +249,26 @@ def current_version(connection: Connection) -> str | None:
     return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
 
 
+def run(connection: Connection, statement: str, values: Sequence[Any] = ()) -> CursorResult[*tuple[Any, ...]]:
+    """Run one statement, its values marked ``?``: for what runs many times a second, as Core's own road takes three times as long."""
+    return connection.exec_driver_sql(_marked(statement, connection.dialect.paramstyle), tuple(values))
+
+
+@lru_cache(maxsize=256)
+def _marked(statement: str, style: str) -> str:
+    return statement if style == "qmark" else statement.replace("?", "%s")
+
+
+def joined_octets(connection: Connection, column: str, order: str) -> str:
+    """Return the aggregate that gives the octets of `column` in all rows, by `order`, as one hexadecimal text.
+
+    One row of a thousand tokens is read in one step, while for a thousand rows the driver gives the interpreter's lock up each time.
+    """
+    if connection.dialect.name == "sqlite":
+        return f"group_concat(hex({column}), '' ORDER BY {order})"
+    return f"string_agg(encode({column}, 'hex'), '' ORDER BY {order})"
+
+
 def execute_many(connection: Connection, statement: str, rows: Iterable[Sequence[Any]]) -> int:
     """Run one statement, its values marked ``?``, for many rows through the driver's own executemany; return the rows it changed.
 
@@ -244,30 +277,76 @@ def execute_many(connection: Connection, statement: str, rows: Iterable[Sequence
     values = list(map(tuple, rows))
     if not values:
         return 0
-    marked = statement if connection.dialect.paramstyle == "qmark" else statement.replace("?", "%s")
-    return connection.exec_driver_sql(marked, values).rowcount
+    return connection.exec_driver_sql(_marked(statement, connection.dialect.paramstyle), values).rowcount
 
 
 def append(
-    connection: Connection, table: Table, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, or_ignore: bool = False
+    connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, or_ignore: bool = False
 ) -> int:
     """Insert many rows and return how many were new; `or_ignore` leaves rows whose key exists as they are.
 
-    Many rows go into one statement, since executemany gives the interpreter's lock up, and fights for it, at every row. The driver
-    binds whole numbers, text and bytearrays at once, and asks around for an adapter for anything else, None and bytes included,
-    which takes longer than storing the row: columns without any value are left out, and bytes change their type.
+    The driver gives the interpreter's lock up at every row or statement and then waits for it, while the event loop has it; and it
+    binds value by value. So a column that has one value throughout is bound once, one without any is left out, and on SQLite what
+    differs goes over as one JSON text, which the engine takes apart without that lock.
     """
-    values = list(rows)
     mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
+    least = LEAST_AS_JSON if mark == "?" else len(rows) + 1
+    if len(rows) >= least and (packed := _packed(columns, rows)) is not None:
+        statement = _insert_json(table.name, tuple(packed.constant), tuple(packed.varying), or_ignore, packed.in_pairs)
+        return connection.exec_driver_sql(statement, (*packed.constant.values(), packed.text)).rowcount
     added = at = 0
-    while at < len(values):
-        chunk = values[at : at + next(size for size in ROWS_AT_ONCE if size <= len(values) - at)]
+    while at < len(rows):
+        chunk = rows[at : at + next(size for size in ROWS_AT_ONCE if size <= len(rows) - at)]
         at += len(chunk)
         transposed = zip(columns, zip(*chunk, strict=True), strict=True)
         kept = {name: _bindable(column) for name, column in transposed if column.count(None) < len(chunk)}
         flat = tuple(chain.from_iterable(zip(*kept.values(), strict=True)))
         added += connection.exec_driver_sql(_insert(table.name, tuple(kept), len(chunk), mark, or_ignore), flat).rowcount
     return added
+
+
+class _Packed(NamedTuple):
+    """Rows to insert: what is the same in all of them, the other columns and whether each holds octets, and these as JSON."""
+
+    constant: dict[str, Any]
+    varying: list[tuple[str, bool]]
+    text: str
+    in_pairs: bool
+    """Whether the text is one object, of two columns, instead of an array of rows; it takes half the time to take apart."""
+
+
+def _packed(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> _Packed | None:
+    """Pack rows; None when the values would not come back as they went: SQLite's JSON ends a text at a NUL, and may round a float."""
+    constant: dict[str, Any] = {}
+    varying: list[tuple[str, bool]] = []
+    differing: list[Sequence[Any]] = []
+    for name, column in zip(columns, zip(*rows, strict=True), strict=True):
+        if column.count(column[0]) == len(column):
+            if column[0] is not None:
+                constant[name] = bytearray(column[0]) if type(column[0]) is bytes else column[0]
+            continue
+        kind = type(next(value for value in column if value is not None))
+        if kind is float:
+            return None
+        varying.append((name, kind is bytes))
+        differing.append([None if value is None else value.hex() for value in column] if kind is bytes else column)
+    pairs = dict(zip(*differing, strict=True)) if len(varying) == 2 and None not in differing[0] else {}
+    in_pairs = len(pairs) == len(rows)
+    text = json.dumps(pairs if in_pairs else list(zip(*differing, strict=True)), separators=(",", ":"))
+    return None if not varying or "\\u0000" in text else _Packed(constant, varying, text, in_pairs)
+
+
+@lru_cache(maxsize=256)
+def _insert_json(
+    table: str, constant: tuple[str, ...], varying: tuple[tuple[str, bool], ...], or_ignore: bool, in_pairs: bool
+) -> str:
+    names = ", ".join((*constant, *(name for name, _ in varying)))
+    read = ("key", "value") if in_pairs else [f"value ->> {at}" for at in range(len(varying))]
+    each = [f"unhex({value})" if octets else value for value, (_, octets) in zip(read, varying, strict=True)]
+    values = ", ".join((*("?" for _ in constant), *each))
+    # "WHERE true" keeps SQLite from reading ON CONFLICT as a join.
+    ending = " WHERE true ON CONFLICT DO NOTHING" if or_ignore else ""
+    return f"INSERT INTO {table} ({names}) SELECT {values} FROM json_each(?){ending}"  # noqa: S608  our own names
 
 
 def _bindable(column: tuple[Any, ...]) -> Iterable[Any]:

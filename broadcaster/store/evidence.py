@@ -64,10 +64,15 @@ def orphans(connection: Connection, carrier: str, before_ms: int, limit: int) ->
     return [Orphan(*row) for row in rows][::-1]
 
 
-def known(connection: Connection, found: Orphan, part: Doubtful) -> bool:
-    """Tell whether the receipt's id is that of another part of the message: then it is a repetition (F10)."""
-    query = text("SELECT 1 FROM submission WHERE message_id = :message AND smsc_id = :smsc_id")
-    return connection.execute(query, {"message": part.message_id, "smsc_id": found.smsc_id}).first() is not None
+def known(connection: Connection, carrier: str, found: Orphan, part: Doubtful) -> bool:
+    """Tell whether the receipt is about another part: of the message (a repetition, F10), or of any message to the number (F03)."""
+    query = text(
+        "SELECT 1 FROM submission WHERE message_id = :message AND smsc_id = :smsc_id UNION ALL "
+        "SELECT 1 FROM submission s CROSS JOIN message m "
+        "WHERE s.state = 30 AND s.smsc_id = :smsc_id AND s.carrier = :carrier AND m.id = s.message_id AND m.token = :token"
+    )
+    values = {"message": part.message_id, "smsc_id": found.smsc_id, "carrier": carrier, "token": found.token}
+    return connection.execute(query, values).first() is not None
 
 
 def accept(connection: Connection, pairs: Sequence[tuple[Orphan, Doubtful]]) -> int:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, func, select, text
 
 from broadcaster.model import CampaignState, State
+from broadcaster.store.receipt_faults import faults_by_carrier
 from broadcaster.store.receipts import unmatched
 from broadcaster.store.schema import account, campaign, installation, lane, receipt, tally
 from broadcaster.store.sidecar import OPEN
@@ -30,6 +31,8 @@ class Gauges(NamedTuple):
     unfolded_leases: int
     paused: dict[str, bool]
     receipt_lag_s: dict[str, float]
+    receipt_faults: dict[str, dict[str, int]]
+    """Carrier → kind of fault → receipts (store/receipt_faults.py)."""
 
 
 def uncertain_now(connection: Connection) -> int:
@@ -48,6 +51,7 @@ def gauges(connection: Connection) -> Gauges:
         int(connection.execute(text("SELECT count(*) FROM lease WHERE NOT folded")).scalar_one()),
         {row.carrier: bool(row.paused) for row in connection.execute(select(account.c.carrier, account.c.paused))},
         _lag_s(connection),
+        faults_by_carrier(connection),
     )
 
 

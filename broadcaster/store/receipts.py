@@ -1,11 +1,13 @@
 """The `receipt` inbox, and how a receipt finds its submission.
 
-A receipt belongs to the newest submission with the same carrier, the same normalised id and the same number; anything less is left
-unmatched and counted, since a warning credited to the wrong person is worse than one without a receipt. The first final state stands.
+A receipt belongs to the part that awaits one, taken within seven days of it by the same carrier under the same normalised id for the
+same number; of several attempts at that part, to the newest. Where two parts fit, or none, it is left unmatched and counted (F03):
+a warning credited wrongly is worse than one without a receipt. The first final state stands.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -14,11 +16,14 @@ from sqlalchemy import Connection, TextClause, func, select, text
 from broadcaster.model import State
 from broadcaster.store.campaigns import Lane
 from broadcaster.store.engine import append
+from broadcaster.store.receipt_faults import IN_DOUBT, note_faults
 from broadcaster.store.schema import LANE_SHIFT, receipt
 from broadcaster.store.states import choose, fold_chosen
 
 REPEATS_AMONG: Final = 200_000
 """A repetition of one of so many newest receipts is recognised; an older one is kept as unmatched."""
+FITS_WITHIN_MS: Final = 7 * 86_400_000
+"""Carriers give their ids again after days: a part answered longer before its receipt, or after, is another one (F03)."""
 
 
 class Received(NamedTuple):
@@ -40,35 +45,32 @@ class Received(NamedTuple):
 
 # CROSS JOIN names the order of the loops, as in store/states.py. An answer that has not had its final receipt is found by its id
 # (ix_submission_awaiting, which is small for that reason).
-_FOUND = (
-    "SELECT r.id AS receipt_id, s.message_id, s.part, s.attempt, r.state, r.error, r.received_ms{nth} "
-    "FROM {tables} CROSS JOIN message m WHERE s.state = 30 AND s.smsc_id = r.smsc_id AND s.carrier = r.carrier "
-    "AND m.id = s.message_id AND m.token = r.token AND {which}"
+_FITS = (
+    "s.state = 30 AND s.smsc_id = r.smsc_id AND s.carrier = r.carrier AND m.id = s.message_id AND m.token = r.token AND "
+    f"s.answered_ms BETWEEN r.received_ms - {FITS_WITHIN_MS} AND r.received_ms + {FITS_WITHIN_MS}"
 )
-_NEWEST_FIRST = (
-    ", row_number() OVER (PARTITION BY r.id ORDER BY s.answered_ms DESC, s.message_id DESC, s.attempt DESC, s.part DESC) AS nth"
+_SEARCH = (
+    "INSERT INTO hit (receipt_id, message_id, part, attempt, state, error, received_ms) "
+    "SELECT r.id, s.message_id, s.part, s.attempt, r.state, r.error, r.received_ms "
+    "FROM {tables} CROSS JOIN message m WHERE {fits} AND {which}"
 )
-_INTO = "INSERT INTO hit (receipt_id, message_id, part, attempt, state, error, received_ms) "
-_COLUMNS = "SELECT receipt_id, message_id, part, attempt, state, error, received_ms FROM"
-
-
-class _Search(NamedTuple):
-    """Two ways to fill `hit`: every candidate, and only the newest of each receipt, which takes twice as long."""
-
-    every: TextClause
-    newest: TextClause
-
-
-def _search(tables: str, which: str) -> _Search:
-    every = _FOUND.format(tables=tables, which=which, nth="")
-    numbered = _FOUND.format(tables=tables, which=which, nth=_NEWEST_FIRST)
-    return _Search(text(_INTO + every), text(f"{_INTO}{_COLUMNS} ({numbered}) AS candidate WHERE nth = 1"))
-
-
+_RECEIPTS_FIRST = "receipt r CROSS JOIN submission s"
 _SLICE = "r.id > :after AND r.id <= :until"
-_NEW = _search("receipt r CROSS JOIN submission s", _SLICE)
-_LEFT = _search("receipt r CROSS JOIN submission s", "NOT r.matched")
-_WAITING = _search("scratch CROSS JOIN submission s CROSS JOIN receipt r", "s.message_id = scratch.id AND NOT r.matched")
+_NEW = text(_SEARCH.format(tables=_RECEIPTS_FIRST, fits=_FITS, which=_SLICE))
+_LEFT = text(_SEARCH.format(tables=_RECEIPTS_FIRST, fits=_FITS, which="NOT r.matched"))
+_WAITING = text(
+    _SEARCH.format(
+        tables="scratch CROSS JOIN submission s CROSS JOIN receipt r", fits=_FITS, which="s.message_id = scratch.id AND NOT r.matched"
+    )
+)
+_DROP_RIVALS = text(
+    "DELETE FROM hit WHERE EXISTS (SELECT 1 FROM receipt r CROSS JOIN submission s CROSS JOIN message m "  # noqa: S608  constants
+    f"WHERE r.id = hit.receipt_id AND {_FITS} AND (s.message_id <> hit.message_id OR s.part <> hit.part)) "
+    "RETURNING receipt_id"
+)
+_DROP_OLDER = text(
+    "DELETE FROM hit WHERE (receipt_id, attempt) NOT IN (SELECT receipt_id, max(attempt) FROM hit GROUP BY receipt_id)"
+)
 _NOT_FOUND = text(f"UPDATE receipt AS r SET matched = false WHERE {_SLICE} AND r.id NOT IN (SELECT receipt_id FROM hit)")  # noqa: S608
 _MATCHED = text("UPDATE receipt SET matched = true WHERE id IN (SELECT receipt_id FROM hit)")
 _REPEATED = text(
@@ -126,9 +128,11 @@ def settle(connection: Connection, after: int, until: int) -> int:
     Adds the messages they touch to `scratch`, to be folded by the caller. What finds none waits for its response (F01).
     """
     span = {"after": after, "until": until}
-    found = _find(connection, _NEW, span)
+    found, in_doubt = _find(connection, _NEW, span)
     if found < until - after:
         connection.execute(_NOT_FOUND, span)
+    if in_doubt:
+        note_faults(connection, {(carrier, IN_DOUBT): number for carrier, number in _by_carrier(connection, in_doubt).items()})
     _take_effect(connection, found)
     return found
 
@@ -154,23 +158,37 @@ def match(connection: Connection) -> int:
     return found
 
 
-def _settle_unmatched(connection: Connection, search: _Search) -> int:
-    found = _find(connection, search, {})
+def _settle_unmatched(connection: Connection, search: TextClause) -> int:
+    found, _ = _find(connection, search, {}, alone=search is not _WAITING)
     if found:
         connection.execute(_MATCHED)
         _take_effect(connection, found)
     return found
 
 
-def _find(connection: Connection, search: _Search, values: Mapping[str, int]) -> int:
-    """Fill `hit` with the submission of each receipt; return how many receipts have one. Of two candidates it is the newer (F03)."""
+def _find(connection: Connection, search: TextClause, values: Mapping[str, int], *, alone: bool = True) -> tuple[int, set[int]]:
+    """Fill `hit` with the one submission of each receipt; return how many receipts have one, and which have two (F03).
+
+    `alone` says that the search looked at every submission: then a receipt with one candidate has no other.
+    """
     connection.execute(text("DELETE FROM hit"))
-    candidates = connection.execute(search.every, values).rowcount
-    found = int(connection.execute(text("SELECT count(DISTINCT receipt_id) FROM hit")).scalar_one()) if candidates else 0
-    if found < candidates:
-        connection.execute(text("DELETE FROM hit"))
-        connection.execute(search.newest, values)
-    return found
+    candidates = connection.execute(search, values).rowcount
+    found = _receipts_in_hit(connection) if candidates else 0
+    in_doubt: set[int] = set()
+    if found < candidates or (candidates and not alone):
+        in_doubt = set(connection.execute(_DROP_RIVALS).scalars())
+        connection.execute(_DROP_OLDER)
+        found = _receipts_in_hit(connection)
+    return found, in_doubt
+
+
+def _receipts_in_hit(connection: Connection) -> int:
+    return int(connection.execute(text("SELECT count(DISTINCT receipt_id) FROM hit")).scalar_one())
+
+
+def _by_carrier(connection: Connection, ids: set[int]) -> Counter[str]:
+    query = select(receipt.c.carrier).where(receipt.c.id.in_(sorted(ids)))
+    return Counter(connection.execute(query).scalars())
 
 
 def _take_effect(connection: Connection, found: int) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, text
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, text, update
 
 from broadcaster.model import State
 from broadcaster.store import messages
 from broadcaster.store.campaigns import Lane
 from broadcaster.store.engine import execute_many
-from broadcaster.store.schema import LANE_SHIFT
+from broadcaster.store.schema import LANE_SHIFT, campaign
 
 REQUEUED = "requeued"
 """The `reason` of an attempt that was refused for good until a person requeued it."""
@@ -48,11 +50,27 @@ def requeue(connection: Connection, item: Lane, status: int, first_id: int, limi
     Only their refused parts are tried again; parts accepted or unknown stay as they are.
     """
     ids = list(connection.execute(_PAGE, _values(item, status, first_id) | {"limit": limit}).scalars())
+    reopen(connection, ids)
+    messages.defer(connection, [(now_ms, message_id) for message_id in ids])
+    return ids
+
+
+def reopen(connection: Connection, ids: Sequence[int]) -> None:
+    """Make the refused parts of these messages such as are tried again."""
     execute_many(
         connection,
         "UPDATE submission SET state = ?, reason = CASE WHEN status IS NULL THEN reason ELSE ? END "
         "WHERE message_id = ? AND state = ?",
         [(int(State.RETRY), REQUEUED, message_id, int(State.REFUSED)) for message_id in ids],
     )
-    messages.defer(connection, [(now_ms, message_id) for message_id in ids])
-    return ids
+
+
+def all_refused(connection: Connection, item: Lane) -> list[int]:
+    """Return the messages of a lane that the carrier refused for good, whatever the code."""
+    query = text("SELECT m.id FROM message m WHERE m.id >= :first AND m.id < :end AND m.state = :refused ORDER BY m.id")
+    return list(connection.execute(query, {"first": item.first_id, "end": item.end_id, "refused": int(State.REFUSED)}).scalars())
+
+
+def count_requeue(connection: Connection, campaign_id: int) -> None:
+    """Remember that refused messages of a campaign were let to be tried again: the note beside the database tells it (I18)."""
+    connection.execute(update(campaign).where(campaign.c.id == campaign_id).values(requeues=campaign.c.requeues + 1))

@@ -12,23 +12,27 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from sqlalchemy import Connection, bindparam, select, text, update
+from sqlalchemy import Connection, bindparam, func, select, text, update
 
 from broadcaster.errors import RefusedError
 from broadcaster.lang import Said
 from broadcaster.model import CampaignState, State
 from broadcaster.rules.lifecycle import Action, move
-from broadcaster.store import messages
+from broadcaster.store import messages, refused
 from broadcaster.store.audit import Auditor
 from broadcaster.store.campaigns import Campaign, Lane, campaigns, change_campaign, change_lane, lanes
 from broadcaster.store.engine import Store
-from broadcaster.store.schema import LANE_SHIFT, installation, lease, submission
+from broadcaster.store.journal import Journal
+from broadcaster.store.refusals import replay_refusals
+from broadcaster.store.schema import LANE_SHIFT, campaign, installation, lease, submission
 from broadcaster.store.sidecar import OPEN, Mark, mark_of, read_mark, write_mark
 
 ADOPT: Final = "db-adopt"
 SLICE: Final = 1_000
 """How many messages one lease of a gap covers, and one transaction settles."""
 _REASON: Final = "restored"
+_REQUEUED: Final = (CampaignState.RUNNING, CampaignState.PAUSED, CampaignState.FINISHED)
+"""States in which a campaign may be requeued."""
 _UNANSWERED: Final = text(
     "SELECT m.id FROM message m CROSS JOIN lane l WHERE m.id IN :ids AND l.id = m.id >> :shift "
     "AND m.not_before_ms IS NULL AND m.state NOT IN (:cancelled, :lapsed) AND l.parts > ("
@@ -54,17 +58,21 @@ class Doubt(StrEnum):
 
 
 class Gap(NamedTuple):
-    """One lane's messages that may have been sent after the copy was made: a range of positions, and second tries."""
+    """One lane's messages that may have been sent after the copy was made.
+
+    A range of positions, second tries, and what this database holds to be refused for good: a person may have requeued it.
+    """
 
     campaign: str
     lane: Lane
     first: int
     last: int
     retries: tuple[int, ...]
+    refused: tuple[int, ...] = ()
 
     @property
     def messages(self) -> int:
-        return max(0, self.last - self.first + 1) + len(self.retries)
+        return max(0, self.last - self.first + 1) + len(self.retries) + len(self.refused)
 
 
 class Survey(NamedTuple):
@@ -80,6 +88,8 @@ class Survey(NamedTuple):
     unanswered: int
     paused: list[str]
     closed: list[str]
+    refusals: int = 0
+    """Entries of the journal of refusals that this database had forgotten."""
 
     @property
     def uncertain(self) -> int:
@@ -124,6 +134,7 @@ def survey(connection: Connection, database: Path, *, nothing_sent: bool) -> Sur
     closed = [item.name for item in found if not item.enlisted and not (known and item.id in known.campaigns)]
     kept = {item.id: item for item in found if item.enlisted}
     gaps = [_gap(connection, kept[lane.campaign_id].name, lane, known) for lane in lanes(connection, *kept)]
+    gaps = _with_requeued(connection, gaps, known)
     return Survey(doubt, epoch, [gap for gap in gaps if gap.messages], unanswered, _running(found), closed)
 
 
@@ -152,12 +163,39 @@ def _gap(connection: Connection, campaign: str, lane: Lane, note: Mark | None) -
     return Gap(campaign, lane, lane.next_position, beyond - 1, tuple(retries))
 
 
-def adopt(store: Store, auditor: Auditor, database: Path, *, reason: str, nothing_sent: bool, now_ms: int) -> Survey:
+def _with_requeued(connection: Connection, gaps: list[Gap], note: Mark | None) -> list[Gap]:
+    """Add to the gaps what was refused for good in campaigns that were, or without a note may have been, requeued since.
+
+    Nothing is requeued past its deadline; this copy is no older than its newest lease.
+    """
+    newest = func.coalesce(select(func.max(lease.c.opened_ms)).scalar_subquery(), 0)
+    query = select(campaign.c.id, campaign.c.name, campaign.c.requeues).where(
+        campaign.c.state.in_([state.value for state in _REQUEUED]), campaign.c.deadline_ms > newest
+    )
+    by_lane = {gap.lane.id: gap for gap in gaps}
+    for item in connection.execute(query).all():
+        if note is not None and note.requeues.get(item.id, 0) <= item.requeues:
+            continue
+        for lane in lanes(connection, item.id):
+            gap = by_lane.get(lane.id) or Gap(item.name, lane, lane.messages + 1, lane.messages, ())
+            by_lane[lane.id] = gap._replace(refused=tuple(refused.all_refused(connection, lane)))
+    return list(by_lane.values())
+
+
+def adopt(
+    store: Store, auditor: Auditor, database: Path, *, reason: str, nothing_sent: bool, now_ms: int, journal: Journal | None = None
+) -> Survey:
     """Take over a database that is in doubt, and return what was changed; the service must not run.
 
     The note is written anew in any case, with `now_ms` as the last moment seen: this is also how a person confirms the clock. Done
-    again after an interruption it goes on where it stopped. Raises as `survey` does.
+    again after an interruption it goes on where it stopped. Refusals that only the journal still knows are put into force first.
+    Raises as `survey` and `replay_refusals` do.
     """
+    restored = 0
+    if journal is not None:
+        with store.write() as connection:
+            restored = replay_refusals(connection, journal).restored
+    messages.fold_up(store)
     with store.write() as connection:
         messages.fold_all(connection)
         found = survey(connection, database, nothing_sent=nothing_sent)
@@ -172,6 +210,7 @@ def adopt(store: Store, auditor: Auditor, database: Path, *, reason: str, nothin
             "unanswered": found.unanswered,
             "paused": found.paused,
             "closed": found.closed,
+            "refusals": restored,
         }
         auditor.record(connection, ADOPT, database.name, detail)
         if found.doubt is not None and not nothing_sent:
@@ -185,12 +224,11 @@ def adopt(store: Store, auditor: Auditor, database: Path, *, reason: str, nothin
     for some in _slices(lease_ids):
         with store.write() as connection:
             _name(connection, some)
-    with store.write() as connection:
-        messages.fold_all(connection)
+    messages.fold_up(store)
     with store.read() as connection:
         note = mark_of(connection, database, now_ms)
     write_mark(database, note)
-    return found
+    return found._replace(refusals=restored)
 
 
 def _lease(connection: Connection, gap: Gap, epoch: int, now_ms: int) -> Iterator[int]:
@@ -198,7 +236,9 @@ def _lease(connection: Connection, gap: Gap, epoch: int, now_ms: int) -> Iterato
     lane = gap.lane
     for some in _slices(range(gap.first, gap.last + 1)):
         yield messages.open_range(connection, lane.id, epoch, some[0], some[-1], lane.parts, now_ms)[0]
-    for some in _slices(gap.retries):
+    for some in _slices(gap.refused):
+        refused.reopen(connection, some)
+    for some in _slices((*gap.retries, *gap.refused)):
         yield messages.open_list(connection, lane.id, epoch, some, lane.parts, now_ms)[0]
     if gap.last >= gap.first:
         change_lane(connection, lane.id, next_position=gap.last + 1)

@@ -7,15 +7,19 @@ import of the same carrier removes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from functools import lru_cache
+from itertools import chain
+from typing import Final, NamedTuple
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, text, update
 
 from broadcaster.errors import LockedError
 from broadcaster.lang import Said
 from broadcaster.model import CarrierCode, RosterId
-from broadcaster.store.engine import append, execute_many
+from broadcaster.store.engine import append
 from broadcaster.store.schema import roster, roster_drop, subscriber
+
+_ROWS_A_STATEMENT: Final = 200
 
 
 class Roster(NamedTuple):
@@ -26,6 +30,9 @@ class Roster(NamedTuple):
     file_name: str
     file_sha256: str
     legal_basis: str
+    """Number of the written request."""
+    requested_on: str
+    """Its date, ISO."""
     observed_ms: int
     imported_ms: int
     file_rows: int
@@ -41,6 +48,7 @@ def begin_roster(
     file_name: str,
     file_sha256: str,
     legal_basis: str,
+    requested_on: str,
     observed_ms: int,
     imported_ms: int,
     salt: bytes,
@@ -52,6 +60,7 @@ def begin_roster(
             file_name=file_name,
             file_sha256=file_sha256,
             legal_basis=legal_basis,
+            requested_on=requested_on,
             observed_ms=observed_ms,
             imported_ms=imported_ms,
             file_rows=0,
@@ -64,12 +73,21 @@ def begin_roster(
 
 
 def add_subscribers(connection: Connection, roster_id: RosterId, rows: Sequence[tuple[bytes, int, int]]) -> None:
-    """Add (token, cell id, last seen in epoch seconds) rows; of several rows for one number the one seen last stays."""
-    execute_many(
-        connection,
-        "INSERT INTO subscriber (roster_id, token, cell_id, seen_s) VALUES (?, ?, ?, ?) ON CONFLICT (roster_id, token) "
-        "DO UPDATE SET cell_id = excluded.cell_id, seen_s = excluded.seen_s WHERE excluded.seen_s > subscriber.seen_s",
-        [(roster_id, *row) for row in rows],
+    """Add (token, cell id, last seen in epoch seconds) rows, no token twice; of those of earlier calls the one seen last stays."""
+    # Many rows a statement and bytearrays, for the reasons that `engine.append` gives.
+    for at in range(0, len(rows), _ROWS_A_STATEMENT):
+        chunk = rows[at : at + _ROWS_A_STATEMENT]
+        flat = tuple(chain.from_iterable([(roster_id, bytearray(token), cell, seen) for token, cell, seen in chunk]))
+        connection.exec_driver_sql(_upsert(len(chunk), "?" if connection.dialect.paramstyle == "qmark" else "%s"), flat)
+
+
+@lru_cache(maxsize=8)
+def _upsert(rows: int, mark: str) -> str:
+    row = f"({mark}, {mark}, {mark}, {mark})"
+    return (
+        f"INSERT INTO subscriber (roster_id, token, cell_id, seen_s) VALUES {', '.join([row] * rows)} "  # noqa: S608  marks only
+        "ON CONFLICT (roster_id, token) DO UPDATE SET cell_id = excluded.cell_id, seen_s = excluded.seen_s "
+        "WHERE excluded.seen_s > subscriber.seen_s"
     )
 
 
@@ -90,11 +108,21 @@ def complete_roster(
         .values(complete=True, observed_ms=observed_ms, file_rows=file_rows, kept=kept, commitment=commitment)
     ).rowcount
     if not changed:
-        raise LockedError(
-            Said("Một lần nhập khác của cùng nhà mạng đã chen vào.", "Another import of the same carrier came in between."),
-            Said("Nhập lại tệp này.", "Import this file again."),
-        )
+        raise _removed()
     append(connection, roster_drop, ("roster_id", "reason", "file_rows"), [(roster_id, *item) for item in sorted(dropped.items())])
+
+
+def require_roster(connection: Connection, roster_id: RosterId) -> None:
+    """Raise `LockedError` when another import of the same carrier has removed this incomplete roster."""
+    if connection.execute(select(roster.c.id).where(roster.c.id == roster_id)).scalar() is None:
+        raise _removed()
+
+
+def _removed() -> LockedError:
+    return LockedError(
+        Said("Một lần nhập khác của cùng nhà mạng đã chen vào.", "Another import of the same carrier came in between."),
+        Said("Nhập lại tệp này.", "Import this file again."),
+    )
 
 
 def incomplete_rosters(connection: Connection, carrier: CarrierCode) -> list[RosterId]:
@@ -140,6 +168,7 @@ def rosters(connection: Connection) -> list[Roster]:
             row.file_name,
             row.file_sha256,
             row.legal_basis,
+            row.requested_on,
             row.observed_ms,
             row.imported_ms,
             row.file_rows,
@@ -163,3 +192,38 @@ def count_subscribers(connection: Connection, roster_ids: Sequence[RosterId]) ->
     """Return how many subscribers these rosters hold together, duplicates included."""
     query = select(func.coalesce(func.sum(roster.c.kept), 0)).where(roster.c.id.in_(roster_ids))
     return int(connection.execute(query).scalar_one())
+
+
+class Overlap(NamedTuple):
+    """What two rosters have in common, on the tokens below an edge: tokens are ciphertext, so any range is a fair sample."""
+
+    share: float
+    """Of all tokens, that were looked at."""
+    before: int
+    after: int
+    both: int
+    communes_before: Mapping[str, int]
+    communes_after: Mapping[str, int]
+    """Commune → subscribers in the sample; "" is a cell of no known commune."""
+
+
+def overlap(connection: Connection, before: Roster, after: RosterId, rows: int, sample_rows: int = 200_000) -> Overlap:
+    """Compare a roster with another that is to have `rows`, on a sample of about `sample_rows` of the larger."""
+    share = min(1.0, sample_rows / max(before.kept, rows, 1))
+    edge = b"\xff" * 17 if share == 1.0 else int(share * (1 << 32)).to_bytes(4, "big")
+    values = {"before": before.id, "after": after, "edge": edge}
+    both = connection.execute(_BOTH, values).scalar_one()
+    counted = [
+        {row[0]: int(row[1]) for row in connection.execute(_COMMUNES, {"roster": key, "edge": edge})} for key in (before.id, after)
+    ]
+    return Overlap(share, sum(counted[0].values()), sum(counted[1].values()), int(both), counted[0], counted[1])
+
+
+_BOTH = text(
+    "SELECT count(*) FROM subscriber a JOIN subscriber b ON b.roster_id = :before AND b.token = a.token "
+    "WHERE a.roster_id = :after AND a.token < :edge"
+)
+_COMMUNES = text(
+    "SELECT coalesce(c.area_code, ''), count(*) FROM subscriber s JOIN cell c ON c.id = s.cell_id "
+    "WHERE s.roster_id = :roster AND s.token < :edge GROUP BY 1"
+)

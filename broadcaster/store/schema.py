@@ -42,6 +42,7 @@ SCRATCH = (
         "error VARCHAR(16), received_ms BIGINT)"
     ),
     "CREATE TEMPORARY TABLE target (code VARCHAR(5) PRIMARY KEY)",
+    "CREATE TEMPORARY TABLE target_cell (id {id} PRIMARY KEY)",
     "CREATE TEMPORARY TABLE slice (token {bytes}, carrier VARCHAR(32), area_code VARCHAR(5), exclusion SMALLINT)",
 )
 """Temporary tables that every connection has, for statements that work on a set of rows; the braces hold the engine's own types."""
@@ -99,9 +100,18 @@ cell = Table(
     Column("lat", Float),
     Column("lon", Float),
     Column("placed", String(16), nullable=False),
-    Column("valid_from", String(10)),
-    Column("valid_to", String(10)),
+    Column("radio", String(8)),
+    Column("valid_from_s", BigInteger),
+    Column("valid_to_s", BigInteger),
     UniqueConstraint("carrier", "key"),
+)
+
+boundary = Table(
+    "boundary",
+    metadata,
+    Column("area_code", String(5), primary_key=True),
+    Column("rings_json", Text, nullable=False),
+    Column("imported_ms", BigInteger, nullable=False),
 )
 
 roster = Table(
@@ -112,6 +122,7 @@ roster = Table(
     Column("file_name", String(255), nullable=False),
     Column("file_sha256", String(64), nullable=False),
     Column("legal_basis", String(255), nullable=False),
+    Column("requested_on", String(10), nullable=False),
     Column("observed_ms", BigInteger, nullable=False),
     Column("imported_ms", BigInteger, nullable=False),
     Column("file_rows", BigInteger, nullable=False),
@@ -140,6 +151,15 @@ subscriber = Table(
     sqlite_with_rowid=False,
 )
 
+port = Table(
+    "port",
+    metadata,
+    Column("token", LargeBinary(16), primary_key=True),
+    Column("carrier", String(32), nullable=False),
+    Column("effective_s", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 refusal = Table(
     "refusal",
     metadata,
@@ -149,6 +169,7 @@ refusal = Table(
     Column("source", String(32), nullable=False),
     Column("evidence", Text, nullable=False),
     Column("at_ms", BigInteger, nullable=False),
+    Column("scope", SmallInteger, nullable=False, server_default=text("2")),
 )
 
 opt_out = Table(
@@ -156,6 +177,7 @@ opt_out = Table(
     metadata,
     Column("token", LargeBinary(16), primary_key=True),
     Column("since_ms", BigInteger, nullable=False),
+    Column("scope", SmallInteger, nullable=False, server_default=text("2")),
     sqlite_with_rowid=False,
 )
 
@@ -168,6 +190,33 @@ reply = Table(
     Column("kind", String(16), nullable=False),
     Column("content", Text, nullable=False),
     Column("at_ms", BigInteger, nullable=False),
+)
+
+reply_part = Table(
+    "reply_part",
+    metadata,
+    Column("carrier", String(32), primary_key=True),
+    Column("token", LargeBinary(16), primary_key=True),
+    Column("reference", Integer, primary_key=True, autoincrement=False),
+    Column("parts", SmallInteger, primary_key=True, autoincrement=False),
+    Column("part", SmallInteger, primary_key=True, autoincrement=False),
+    Column("content", Text, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+notice = Table(
+    "notice",
+    metadata,
+    Column("token", LargeBinary(16), primary_key=True),
+    Column("carrier", String(32), nullable=False),
+    Column("state", SmallInteger, nullable=False),
+    Column("due_ms", BigInteger, nullable=False),
+    Column("sha256", String(64)),
+    Column("sent_ns", BigInteger),
+    Column("status", BigInteger),
+    Index("ix_notice_due", "due_ms", sqlite_where=text("state = 0"), postgresql_where=text("state = 0")),
+    sqlite_with_rowid=False,
 )
 
 campaign = Table(
@@ -188,6 +237,7 @@ campaign = Table(
     Column("finished_ms", BigInteger),
     Column("reason", Text),
     Column("enlisted", Boolean, nullable=False),
+    Column("requeues", Integer, nullable=False, server_default=text("0")),
 )
 
 campaign_roster = Table(
@@ -195,6 +245,13 @@ campaign_roster = Table(
     metadata,
     Column("campaign_id", ForeignKey("campaign.id"), primary_key=True),
     Column("roster_id", ForeignKey("roster.id"), primary_key=True),
+)
+
+campaign_cell = Table(
+    "campaign_cell",
+    metadata,
+    Column("campaign_id", ForeignKey("campaign.id"), primary_key=True),
+    Column("cell_id", ForeignKey("cell.id"), primary_key=True),
 )
 
 approval = Table(
@@ -297,6 +354,15 @@ receipt = Table(
     Index("ix_receipt_unmatched", "smsc_id", sqlite_where=text("NOT matched"), postgresql_where=text("NOT matched")),
 )
 
+receipt_fault = Table(
+    "receipt_fault",
+    metadata,
+    Column("carrier", String(32), primary_key=True),
+    Column("fault", String(24), primary_key=True),
+    Column("receipts", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 tally = Table(
     "tally",
     metadata,
@@ -331,6 +397,13 @@ account = Table(
     Column("reason", Text, nullable=False),
     Column("changed_by", String(80), nullable=False),
     Column("changed_ms", BigInteger, nullable=False),
+)
+
+suspicion = Table(
+    "suspicion",
+    metadata,
+    Column("carrier", String(32), primary_key=True),
+    Column("status", BigInteger, nullable=False),
 )
 
 usage = Table(

@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, func, select
@@ -37,8 +38,9 @@ class Mark(NamedTuple):
     """How far a database had come: epoch, newest lease, and by open campaign the first position of each lane not leased yet.
 
     `campaigns` are the open ones without lanes. In a note, `lanes` run ahead of the database by what may be leased before the next
-    note. `seen_ms` is the last moment known to have been lived through, `inode` the database file's. `anchor_ns` is how far the wall
-    clock was ahead of the running one while the machine's start was the one that `boot` names.
+    note. `requeues` says how often each campaign's refused messages were let to be tried again. `seen_ms` is the last moment known
+    to have been lived through, `inode` the database file's. `anchor_ns` is how far the wall clock was ahead of the running one while
+    the machine's start was the one that `boot` names.
     """
 
     epoch: int
@@ -49,6 +51,7 @@ class Mark(NamedTuple):
     campaigns: frozenset[int]
     boot: str = ""
     anchor_ns: int = 0
+    requeues: Mapping[int, int] = MappingProxyType({})
 
 
 def mark_of(connection: Connection, database: Path, seen_ms: int, ahead: Mapping[str, int] | None = None) -> Mark:
@@ -59,6 +62,7 @@ def mark_of(connection: Connection, database: Path, seen_ms: int, ahead: Mapping
         .select_from(campaign.outerjoin(lane, lane.c.campaign_id == campaign.c.id))
         .where(campaign.c.state.in_(states))
     ).all()
+    requeued = connection.execute(select(campaign.c.id, campaign.c.requeues).where(campaign.c.requeues > 0)).all()
     more = ahead or {}
     return Mark(
         epoch=int(connection.execute(select(installation.c.epoch)).scalar_one()),
@@ -67,6 +71,7 @@ def mark_of(connection: Connection, database: Path, seen_ms: int, ahead: Mapping
         inode=inode_of(database),
         lanes={row.lane: row.next_position + more.get(row.carrier, 0) for row in rows if row.lane is not None},
         campaigns=frozenset(row.id for row in rows if row.lane is None),
+        requeues={row.id: row.requeues for row in requeued},
     )
 
 
@@ -83,7 +88,8 @@ def write_mark(database: Path, mark: Mark) -> None:
     path = _path(database)
     fresh = path.with_name(path.name + ".new")
     first = not path.exists()
-    values = mark._asdict() | {"lanes": {str(key): value for key, value in mark.lanes.items()}, "campaigns": sorted(mark.campaigns)}
+    values = mark._asdict() | {"campaigns": sorted(mark.campaigns)}
+    values |= {name: {str(key): value for key, value in values[name].items()} for name in ("lanes", "requeues")}
     try:
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -111,9 +117,10 @@ def read_mark(database: Path) -> Mark | None:
     path = _path(database)
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        lanes = {int(key): int(value) for key, value in values["lanes"].items()}
+        lanes, requeues = ({int(key): int(value) for key, value in values[name].items()} for name in ("lanes", "requeues"))
         numbers = {name: int(values[name]) for name in ("epoch", "lease", "seen_ms", "inode", "anchor_ns")}
-        return Mark(lanes=lanes, campaigns=frozenset(map(int, values["campaigns"])), boot=str(values["boot"]), **numbers)
+        campaigns = frozenset(map(int, values["campaigns"]))
+        return Mark(lanes=lanes, campaigns=campaigns, boot=str(values["boot"]), requeues=requeues, **numbers)
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, text
 
 from broadcaster.model import State
 from broadcaster.store import messages, receipts
+from broadcaster.store.campaigns import Lane
 from broadcaster.store.engine import execute_many
 from broadcaster.store.messages import Outcome
 from broadcaster.store.schema import LANE_SHIFT
@@ -28,6 +29,13 @@ MOST_COPIES = 2
 
 _OPEN_STILL = "(state = 20 OR (state = 1 AND resolved IN ('released', 'policy')))"
 """Unknown, or given back as unknown and not known since: what an answer may still settle. Spelt out, for the partial index."""
+
+_UNSETTLED = "state = 20 AND resolved IS NULL"
+_UNDECIDED = (
+    f"m.state = {State.UNCERTAIN:d} AND EXISTS (SELECT 1 FROM submission s WHERE s.message_id = m.id "  # noqa: S608  a constant
+    "AND s.state = 20 AND s.resolved IS NULL)"
+)
+"""A message `m` that waits on an unknown part which nobody has settled."""
 
 _RESOLVE = (
     "UPDATE submission SET state = CASE WHEN state = 1 AND ? < 20 AND EXISTS ("  # noqa: S608  a constant
@@ -75,7 +83,7 @@ def release(connection: Connection, message_ids: Iterable[int], now_ms: int, *, 
     unknown = _unknown(connection, message_ids)
     execute_many(
         connection,
-        "UPDATE submission SET state = ?, resolved = ? WHERE message_id = ? AND state = 20 AND resolved IS NULL",
+        f"UPDATE submission SET state = ?, resolved = ? WHERE message_id = ? AND {_UNSETTLED}",  # noqa: S608  a constant
         [(int(State.RETRY), resolved, message_id) for message_id in unknown],
     )
     messages.defer(connection, [(now_ms, message_id) for message_id in unknown])
@@ -87,7 +95,7 @@ def settle(connection: Connection, message_ids: Iterable[int]) -> int:
     unknown = _unknown(connection, message_ids)
     execute_many(
         connection,
-        "UPDATE submission SET resolved = ? WHERE message_id = ? AND state = 20 AND resolved IS NULL",
+        f"UPDATE submission SET resolved = ? WHERE message_id = ? AND {_UNSETTLED}",  # noqa: S608  a constant
         [(SETTLED, message_id) for message_id in unknown],
     )
     return len(unknown)
@@ -115,11 +123,28 @@ def retry(connection: Connection, lane_id: int, before_ms: int, now_ms: int, lim
     return release(connection, waiting(connection, lane_id, before_ms, limit), now_ms, resolved=POLICY)
 
 
+def undecided(connection: Connection, every: Sequence[Lane]) -> int:
+    """Return how many messages of these lanes wait on an unknown part that nobody has settled."""
+    query = text(f"SELECT count(*) FROM message m WHERE m.id >= :first AND m.id < :end AND {_UNDECIDED}")  # noqa: S608  a constant
+    return sum(int(connection.execute(query, {"first": lane.first_id, "end": lane.end_id}).scalar_one()) for lane in every)
+
+
+def undecided_after(connection: Connection, every: Sequence[Lane], last_id: int, limit: int) -> list[int]:
+    """Return the next `limit` of those messages behind an id, of one lane after the other."""
+    query = text(
+        f"SELECT m.id FROM message m WHERE m.id >= :first AND m.id < :end AND {_UNDECIDED} ORDER BY m.id LIMIT :limit"  # noqa: S608
+    )
+    ids: list[int] = []
+    for lane in every:
+        bounds = {"first": max(last_id + 1, lane.first_id), "end": lane.end_id}
+        ids += connection.execute(query, bounds | {"limit": limit - len(ids)}).scalars()
+    return ids
+
+
 def _unknown(connection: Connection, message_ids: Iterable[int]) -> list[int]:
     """Return those of the messages whose state is unknown and not settled by a person."""
     choose(connection, message_ids)
     query = text(
-        "SELECT m.id FROM scratch CROSS JOIN message m WHERE m.id = scratch.id AND m.state = :uncertain AND EXISTS ("
-        "  SELECT 1 FROM submission s WHERE s.message_id = m.id AND s.state = 20 AND s.resolved IS NULL) ORDER BY m.id"
+        f"SELECT m.id FROM scratch CROSS JOIN message m WHERE m.id = scratch.id AND {_UNDECIDED} ORDER BY m.id"  # noqa: S608
     )
-    return list(connection.execute(query, {"uncertain": int(State.UNCERTAIN)}).scalars())
+    return list(connection.execute(query).scalars())

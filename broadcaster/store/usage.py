@@ -10,9 +10,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple, Self
 
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, func, select
 
-from broadcaster.model import State
 from broadcaster.rules.windows import local_day
 from broadcaster.store.engine import execute_many
 from broadcaster.store.schema import usage
@@ -33,8 +32,8 @@ class Usage(NamedTuple):
         return self._replace(day=day, today_parts=0, month_parts=self.month_parts if day[:7] == self.day[:7] else 0)
 
     def plus(self, parts: int) -> Self:
-        """Count more parts, or with a minus fewer; what a day that is over gave back is not counted below zero."""
-        return self._replace(today_parts=max(0, self.today_parts + parts), month_parts=max(0, self.month_parts + parts))
+        """Count more parts."""
+        return self._replace(today_parts=self.today_parts + parts, month_parts=self.month_parts + parts)
 
 
 UNUSED = Usage("", 0, 0)
@@ -48,17 +47,12 @@ def day_of(at: dt.datetime) -> str:
 def add(connection: Connection, carrier: str, sent_ns: Iterable[int]) -> None:
     """Count parts by the instants at which they were written."""
     by_day = Counter(day_of(from_ms(each // 1_000_000)) for each in sent_ns)
-    _put(connection, carrier, by_day)
-
-
-def add_crashed(connection: Connection, now_ms: int) -> None:
-    """Count the parts that a recovery at `now_ms` found perhaps written (store/messages.py `recover`)."""
-    query = text(
-        "SELECT s.carrier, count(*) FROM lease l JOIN submission s ON s.message_id BETWEEN l.first_id AND l.last_id "
-        "WHERE l.closed_ms = :now AND l.crashed AND s.lease_id = l.id AND s.state = :uncertain GROUP BY s.carrier"
+    execute_many(
+        connection,
+        "INSERT INTO usage (carrier, day, parts) VALUES (?, ?, ?) "
+        "ON CONFLICT (carrier, day) DO UPDATE SET parts = usage.parts + excluded.parts",
+        [(carrier, day, parts) for day, parts in by_day.items()],
     )
-    for carrier, parts in connection.execute(query, {"now": now_ms, "uncertain": int(State.UNCERTAIN)}).all():
-        _put(connection, carrier, Counter({day_of(from_ms(now_ms)): parts}))
 
 
 def used(connection: Connection, carrier: str, now: dt.datetime) -> Usage:
@@ -68,12 +62,3 @@ def used(connection: Connection, carrier: str, now: dt.datetime) -> Usage:
     month = select(columns).where(usage.c.carrier == carrier, usage.c.day >= day[:7], usage.c.day <= day)
     today = select(columns).where(usage.c.carrier == carrier, usage.c.day == day)
     return Usage(day, int(connection.execute(today).scalar_one()), int(connection.execute(month).scalar_one()))
-
-
-def _put(connection: Connection, carrier: str, by_day: Counter[str]) -> None:
-    execute_many(
-        connection,
-        "INSERT INTO usage (carrier, day, parts) VALUES (?, ?, ?) "
-        "ON CONFLICT (carrier, day) DO UPDATE SET parts = usage.parts + excluded.parts",
-        [(carrier, day, parts) for day, parts in by_day.items()],
-    )

@@ -12,9 +12,12 @@ import hashlib
 import os
 import secrets
 import struct
+import sys
+from array import array
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
+from typing import cast
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
@@ -24,6 +27,7 @@ from broadcaster.model import Msisdn, Token
 
 _BLOCK = 16
 _REDUNDANCY = b"msisdn-1"
+_REDUNDANCY_WORD = int.from_bytes(_REDUNDANCY, "big")
 
 
 class Vault:
@@ -43,10 +47,15 @@ class Vault:
 
     def tokens(self, numbers: Sequence[Msisdn] | Sequence[int]) -> list[Token]:
         """Encipher numbers; the result has the same order."""
-        blocks = b"".join([struct.pack(">Q8s", number, _REDUNDANCY) for number in numbers])
+        # Filled in bulk: packing one block after the other takes several times as long.
+        words = array("Q", bytes(_BLOCK * len(numbers)))
+        words[::2] = array("Q", numbers)
+        words[1::2] = array("Q", [_REDUNDANCY_WORD]) * len(numbers)
+        if sys.byteorder == "little":
+            words.byteswap()
         encryptor = self._cipher.encryptor()
-        sealed = encryptor.update(blocks) + encryptor.finalize()
-        return [Token(sealed[at : at + _BLOCK]) for at in range(0, len(sealed), _BLOCK)]
+        sealed = encryptor.update(words.tobytes()) + encryptor.finalize()
+        return cast("list[Token]", [sealed[at : at + _BLOCK] for at in range(0, len(sealed), _BLOCK)])
 
     def token(self, number: Msisdn | int) -> Token:
         return self.tokens([number])[0]
@@ -66,9 +75,17 @@ class Vault:
 
 def commitment(numbers: Iterable[int], salt: bytes) -> str:
     """Return a salted commitment over a set of numbers, whatever their order and repetition; a new vault key does not void it."""
+    return commitment_of_blocks([array("Q", numbers)], salt)
+
+
+def commitment_of_blocks(blocks: Sequence[array[int]], salt: bytes) -> str:
+    """Return the `commitment` over numbers in blocks: all of one block below all of the next, within a block in any order."""
     total = hashlib.sha256(b"broadcaster-roster-v1" + salt)
-    for number, _ in groupby(sorted(numbers)):
-        total.update(struct.pack(">Q", number))
+    for block in blocks:
+        ordered = array("Q", [number for number, _ in groupby(sorted(block))])
+        if sys.byteorder == "little":
+            ordered.byteswap()
+        total.update(ordered)
     return total.hexdigest()
 
 

@@ -15,7 +15,7 @@ import signal
 import tempfile
 from pathlib import Path
 
-from rehearsal import CAMPAIGN, Rehearsal
+from rehearsal import CAMPAIGN, ROSTER_BASIS, Rehearsal
 
 from demo.generate import NETWORKS, cells_path, generate, roster_path
 
@@ -62,9 +62,8 @@ class Bench:
         seconds = 0.0
         peak = 0.0
         for network in NETWORKS:
-            run = self.command(
-                "roster", "import", str(roster_path(self.folder, network.code)), "--carrier", network.code, "--legal-basis", "bench"
-            )
+            export = str(roster_path(self.folder, network.code))
+            run = self.command("roster", "import", export, "--carrier", network.code, *ROSTER_BASIS)
             seconds, peak = seconds + run.seconds, max(peak, run.peak_mb)
         rows = sum(sum(1 for _ in roster_path(self.folder, network.code).open()) - 1 for network in NETWORKS)
         self.note("roster import (5 files, process start included)", f"{rows / seconds:,.0f} rows/s, {seconds:.1f} s, {peak:.0f} MB")

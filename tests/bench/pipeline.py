@@ -1,11 +1,11 @@
 """Measure the whole pipeline of the service against the C sink, and in the same run the best Python client that keeps nothing.
 
-`python tests/bench/pipeline.py 100000` is the quick form, `1000000` the one that counts. The service is the product's own process on
-a real SQLite file (WAL, synchronous=FULL), with a signed campaign; refusals, window and rate are checked at each lease. A part's way
-is lease, send, durable outcome, receipt durable before its acknowledgement, both matched and folded into states and totals. The sink
-answers everything, with ids in no order, and sends a receipt for each. Two clocks are shown: the sink's, from the first submit_sm to
-the last deliver_sm_resp, and the one until the database itself says that every message is delivered. CPU time is the service's alone,
-from the first submit_sm on.
+`python tests/bench/pipeline.py 100000` is the quick form, `1000000` the one that counts; `100000 3600000 --interleave` compares sizes
+The service is the product's own process on a real SQLite file (WAL, synchronous=FULL), with a signed campaign; refusals, window and
+rate are checked at each lease. A part's way is lease, send, durable outcome, receipt durable before its acknowledgement, both matched
+and folded into states and totals. The sink answers everything, with ids in no order, and sends a receipt for each. Two clocks are
+shown: the sink's, from the first submit_sm to the last deliver_sm_resp, and the one until the database itself says that every message
+is delivered. CPU time is the service's alone, from the first submit_sm on.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
 from link import PEERS, build_sink, measure, median
-from rehearsal import Rehearsal
+from pipeline_table import Row, in_turns, show_ratio, show_rows
+from rehearsal import ROSTER_BASIS, Rehearsal
 from sqlalchemy import text
 
 from broadcaster.model import State
@@ -46,6 +47,7 @@ CELLS: Final = (
 CELL_NAMES: Final = ("452-04-25600001", "452-04-25600257")
 SAMPLE_S: Final = 0.1
 STALLED_S: Final = 20
+WINDOW: Final = 1_000
 LEAST_PER_SECOND: Final = 25_000
 LEAST_TIMES_BEST: Final = 8
 TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
@@ -157,7 +159,7 @@ class Pipeline:
         with (self.folder / "roster.csv").open("w") as roster:
             roster.write("msisdn,cell,last_seen\n")
             roster.writelines(f"{FIRST_NUMBER + at},{CELL_NAMES[at & 1]},{seen}\n" for at in range(self.messages))
-        home.command("roster", "import", str(self.folder / "roster.csv"), "--carrier", CARRIER, "--legal-basis", "bench")
+        home.command("roster", "import", str(self.folder / "roster.csv"), "--carrier", CARRIER, *ROSTER_BASIS)
         order = home.write_order()
         text = order.read_text().replace('areas = "province"', f'areas = "province"\ncarriers = ["{CARRIER}"]')
         order.write_text(text.replace("unaccented", "accented") if self.options.accented else text)
@@ -316,31 +318,55 @@ def _spread(commits: list[float]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("messages", nargs="*", type=int, default=[200_000])
-    parser.add_argument("--window", type=int, default=1_000)
+    parser.add_argument("--window", type=int, default=WINDOW)
     parser.add_argument("--delay-ms", type=int, default=0, help="how long after its response the sink sends a receipt")
     parser.add_argument("--accented", action="store_true", help="the text with its accents, which takes several parts")
     parser.add_argument("--restart", action="store_true", help="kill the service half-way instead, and time its way back")
+    parser.add_argument("--interleave", action="store_true", help="the smallest size before and after each other one, and the ratio")
     parser.add_argument("--no-peers", action="store_true", help="leave the other clients out")
     parser.add_argument("--profile", action="store_true", help="show where either thread's time goes (and lose a half of the rate)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="broadcaster-sink-") as folder:
         sink = build_sink(Path(folder))
         peer = None if options.no_peers or options.restart else best_peer(sink, 10_000, options.window, 3)
-        for messages in options.messages:
+        rows = []
+        for messages in in_turns(options.messages) if options.interleave else options.messages:
             run_folder = Path(tempfile.mkdtemp(prefix="broadcaster-pipeline-"))
             run = Pipeline(run_folder, messages, options)
             try:
                 if options.restart:
                     print(f"{messages:,} messages, killed half-way: first part {run.measure_restart(sink):.1f} s after the restart")
                 else:
-                    result = run.measure(sink)
-                    print(
-                        f"{messages:,} messages, {run.parts:,} parts, window {options.window:,}, receipts after {options.delay_ms} ms"
-                    )
-                    show(result, run.parts, peer)
+                    rows.append(report(run, run.measure(sink), peer))
             finally:
                 run.rehearsal.close()
                 shutil.rmtree(run_folder)
+    if rows:
+        print()
+        show_rows(rows)
+        show_ratio(rows)
+
+
+def report(run: Pipeline, result: Result, peer: tuple[str, float] | None) -> Row:
+    """Print what one run gave, and return it as a row of the table."""
+    options = run.options
+    print(f"{run.messages:,} messages, {run.parts:,} parts, window {options.window:,}, receipts after {options.delay_ms} ms")
+    show(result, run.parts, peer)
+    words = ["pipeline.py", str(run.messages), *(["--accented"] if options.accented else [])]
+    words += [f"--window {options.window}"] if options.window != WINDOW else []
+    words += [f"--delay-ms {options.delay_ms}"] if options.delay_ms else []
+    return Row(
+        " ".join(words),
+        run.messages,
+        run.parts,
+        result.folded_s,
+        result.cpu_s,
+        result.loop_s,
+        result.peak_mb,
+        result.slope_mb,
+        result.commits_ms,
+        peer and peer[1],
+    )
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ REPLACED = {"host", "port", "tps", "window", "assumed", "response_id", "receipt_
 """Keys of the rehearsal cards that a bench sets itself."""
 OFFICES = (("soan", "author"), ("duyet-1", "approver"), ("duyet-2", "approver"), ("truc", "duty-officer"))
 CAMPAIGN = "do-toc-do"
+ROSTER_BASIS = ("--legal-basis", "01/DT", "--legal-date", "2026-01-05", "--observed-at", "newest")
 ORDER = """
 [campaign]
 title = "Đo tốc độ"
@@ -38,7 +39,7 @@ sender = "SKHCN-QNG"
 areas = "province"
 active_within_h = 72
 roster_max_age_h = 48
-max_recipients = 2_000_000
+max_recipients = 5_000_000
 
 [time]
 window = "all-day"

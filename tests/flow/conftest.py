@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert
 
-from broadcaster.flow import intake
+from broadcaster.files.parcels import open_parcel
+from broadcaster.flow import intake, inventory
 from broadcaster.model import Area, CarrierCode
 from broadcaster.store.audit import Auditor, fingerprint
 from broadcaster.store.engine import Store
@@ -55,18 +56,20 @@ def take_in(
     carrier: str,
     subscribers: int,
     *,
-    inventory: bool = True,
+    with_inventory: bool = True,
     observed_at: dt.datetime | None = None,
 ) -> Roster:
-    if inventory:
+    if with_inventory:
         cells = folder / f"cells-{carrier}.csv"
         cells.write_text(inventory_of(carrier), encoding="utf-8")
-        intake.import_cells(store, auditor, cells, areas)
+        inventory.import_cells(store, auditor, cells, areas, today=now.date())
     seen = (observed_at or now) - dt.timedelta(hours=1)
     export = folder / f"export-{carrier}-{subscribers}.csv"
     export.write_text(export_of(carrier, [(number, number % len(COMMUNES), seen) for number in range(subscribers)]))
-    code, basis = CarrierCode(carrier), "công văn 1"
-    return intake.import_roster(store, auditor, vault, export, carrier=code, observed_at=observed_at, legal_basis=basis, now=now)
+    code, basis, parcel = CarrierCode(carrier), intake.Basis("1/CV", now.date()), open_parcel([export])
+    return intake.import_roster(
+        store, auditor, vault, parcel, carrier=code, observed_at=observed_at, basis=basis, now=now, accept_difference=True
+    ).roster
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,9 @@ import pytest
 from sqlalchemy import text
 
 from broadcaster.errors import RefusedError
+from broadcaster.files.parcels import open_parcel
 from broadcaster.flow import enlist, intake
+from broadcaster.flow.refuse import refuse
 from broadcaster.model import CampaignState, CarrierCode, Exclusion, Msisdn, Order
 from broadcaster.rules.order import order_to_json
 from broadcaster.store import audience
@@ -76,7 +78,7 @@ def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def refusing(installed_store: Store, auditor: Auditor, vault: Vault, now: dt.datetime) -> list[Msisdn]:
     numbers = [Msisdn(84960000000 + number) for number in (0, 1, 2, 3)]
-    intake.refuse(installed_store, auditor, vault, numbers, refuses=True, source="phone", evidence="sổ trực", now=now)
+    refuse(installed_store, auditor, vault, numbers, refuses=True, source="phone", evidence="sổ trực", now=now)
     return numbers
 
 
@@ -121,10 +123,10 @@ def test_the_whole_province(
 
 
 def test_cells_without_an_inventory_reach_nobody(installed_store: Store, load: Load, order: Order, now: dt.datetime) -> None:
-    load("viettel", 8, inventory=False)
+    load("viettel", 8, with_inventory=False)
     load("mobifone", 4)
     found = enlist.count(installed_store, order, now)
-    assert ("viettel", "", int(Exclusion.UNKNOWN_CELL), 8) in found.counts
+    assert ("viettel", "", int(Exclusion.UNKNOWN_CELL), 8, 0) in found.counts
     assert found.recipients == 3
 
 
@@ -217,7 +219,14 @@ def test_the_carriers_lane_is_the_one_that_saw_a_subscriber_last(
     ported.write_text(f"msisdn,cell,last_seen\n84900000001,lte:452-04:1001,{seen.isoformat()}\n")
     load("viettel", 4)
     intake.import_roster(
-        installed_store, auditor, vault, ported, carrier=CarrierCode("viettel"), observed_at=None, legal_basis="2", now=now
+        installed_store,
+        auditor,
+        vault,
+        open_parcel([ported]),
+        carrier=CarrierCode("viettel"),
+        observed_at=None,
+        basis=intake.Basis("2/CV", now.date()),
+        now=now,
     )
     found = enlist.count(installed_store, order, now)
     told = {(item.carrier, item.area_code, item.exclusion): item.messages for item in found.counts}

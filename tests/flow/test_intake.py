@@ -11,7 +11,9 @@ import pytest
 from sqlalchemy import text
 
 from broadcaster.errors import ConfigurationError, InvalidFileError, LockedError, RefusedError
-from broadcaster.flow import intake
+from broadcaster.files.parcels import open_parcel
+from broadcaster.flow import intake, inventory, load
+from broadcaster.flow.refuse import refuse
 from broadcaster.model import Area, CarrierCode, DropReason, Msisdn
 from broadcaster.store import rosters
 from broadcaster.store.audit import Auditor, entries, first_break
@@ -38,14 +40,17 @@ def take_in(store: Store, auditor: Auditor, vault: Vault, tmp_path: Path, now: d
         header: str = HEADER,
         observed_at: dt.datetime | None = None,
         carrier: CarrierCode = VIETTEL,
-        legal_basis: str = "công văn 1",
+        legal_basis: str = "1/CV-SKHCN",
+        requested_on: dt.date = dt.date(2026, 3, 2),
         **more: Any,
     ) -> Roster:
         path = tmp_path / name
         path.write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
+        basis = intake.Basis(legal_basis, requested_on)
+        parcel = open_parcel([path])
         return intake.import_roster(
-            store, auditor, vault, path, carrier=carrier, observed_at=observed_at, legal_basis=legal_basis, now=now, **more
-        )
+            store, auditor, vault, parcel, carrier=carrier, observed_at=observed_at, basis=basis, now=now, **more
+        ).roster
 
     return run
 
@@ -103,26 +108,17 @@ def test_cells_nobody_knows_are_noted_and_placed_by_a_later_inventory(
     take_in(f"84961000001,lte:452-04:1000,{SEEN}")
     assert rows(store, "SELECT key, area_code, placed FROM cell") == [("lte:452-04:1000", None, "unknown")]
     before = rows(store, "SELECT cell_id FROM subscriber")
-    inventory = tmp_path / "cells.csv"
+    listed = tmp_path / "cells.csv"
     header = "carrier,radio,mcc,mnc,area,cell,site,lat,lon,commune,valid_from,valid_to"
-    inventory.write_text(
+    listed.write_text(
         f"{header}\nviettel,lte,452,04,100,1000,S1,15.1,108.8,21025,2025-07-01,\nviettel,lte,452,04,100,x,S2,1,1,,,\n"
     )
-    done = intake.import_cells(store, auditor, inventory, areas)
-    assert (done.stored, done.by_file, done.by_nearest, len(done.problems)) == (1, 1, 0, 1)
+    done = inventory.import_cells(store, auditor, listed, areas, today=dt.date(2026, 3, 12))
+    assert (len(done.cells), done.placed, len(done.problems)) == (1, {"file": 1}, 1)
     assert done.problems[0].line == 3
     assert rows(store, "SELECT key, area_code, placed FROM cell") == [("lte:452-04:1000", "21025", "file")]
     assert rows(store, "SELECT cell_id FROM subscriber") == before
     assert rows(store, "SELECT count(*) FROM area") == [(96,)]
-
-
-def test_an_inventory_without_a_good_row_changes_nothing(store: Store, auditor: Auditor, areas: list[Area], tmp_path: Path) -> None:
-    inventory = tmp_path / "cells.csv"
-    inventory.write_text("carrier,radio,mcc,mnc,area,cell,site,lat,lon,commune,valid_from,valid_to\nviettel,lte,x,y,,,,,,,,\n")
-    with pytest.raises(InvalidFileError):
-        intake.import_cells(store, auditor, inventory, areas)
-    assert rows(store, "SELECT count(*) FROM cell") == [(0,)]
-    assert actions(store) == []
 
 
 def test_the_same_file_is_taken_once(store: Store, take_in: Import) -> None:
@@ -186,7 +182,8 @@ def test_what_a_killed_import_left_goes_with_the_next(store: Store, take_in: Imp
             carrier=VIETTEL,
             file_name="cut.csv",
             file_sha256="0",
-            legal_basis="công văn 1",
+            legal_basis="1/CV",
+            requested_on="2026-03-02",
             observed_ms=1,
             imported_ms=1,
             salt=b"s" * 16,
@@ -264,13 +261,13 @@ def test_a_phone_number_in_free_text_is_refused(
     with pytest.raises(ConfigurationError):
         take_in(f"84961000001,452-04-100-1,{SEEN}", legal_basis="theo 099 300 0001")
     with pytest.raises(ConfigurationError):
-        intake.refuse(store, auditor, vault, [Msisdn(84961000001)], refuses=True, source="cli", evidence="máy 0961.000.001", now=now)
+        refuse(store, auditor, vault, [Msisdn(84961000001)], refuses=True, source="cli", evidence="máy 0961.000.001", now=now)
     assert rows(store, "SELECT count(*) FROM refusal") == [(0,)]
     assert actions(store) == []
 
 
 def test_every_reason_for_a_dropped_row_has_words() -> None:
-    assert set(intake.DROP_WORDS) == set(DropReason)
+    assert set(load.DROP_WORDS) == set(DropReason)
 
 
 def test_a_broken_end_leaves_nothing_that_counts(store: Store, take_in: Import, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -306,13 +303,13 @@ def test_refusals_are_in_force_at_once_and_repeatable(
 ) -> None:
     numbers = [Msisdn(84961000001), Msisdn(84961000002), Msisdn(84961000001)]
 
-    def refuse(refuses: bool) -> int:
-        return intake.refuse(store, auditor, vault, numbers, refuses=refuses, source="phone", evidence="sổ trực", now=now)
+    def record(refuses: bool) -> int:
+        return refuse(store, auditor, vault, numbers, refuses=refuses, source="phone", evidence="sổ trực", now=now)
 
-    assert refuse(True) == 2
-    assert refuse(True) == 2
+    assert record(True) == 2
+    assert record(True) == 2
     assert sorted(vault.reveal([token for (token,) in rows(store, "SELECT token FROM opt_out")])) == [84961000001, 84961000002]
-    assert refuse(False) == 2
+    assert record(False) == 2
     assert rows(store, "SELECT count(*) FROM opt_out") == [(0,)]
     assert rows(store, "SELECT count(*) FROM refusal") == [(6,)]
     assert actions(store) == ["refusal", "refusal", "refusal-withdrawn"]

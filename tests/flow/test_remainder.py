@@ -12,7 +12,8 @@ import pytest
 from sqlalchemy import text
 
 from broadcaster.errors import NotFoundError, RefusedError
-from broadcaster.flow import admit, enlist, intake
+from broadcaster.flow import admit, enlist
+from broadcaster.flow.refuse import refuse
 from broadcaster.flow.verify_people import people_signed_for
 from broadcaster.model import CampaignState, CarrierCard, CarrierCode, Exclusion, Order, Person, State
 from broadcaster.rules.order import order_to_json, remainder_order
@@ -43,7 +44,7 @@ NOT_REACHED = (
     State.REJECTED,
 )
 NAME = "dien-tap-con-lai"
-FIRST_OF_ROSTER = " WHERE roster_id = 1 AND token = (SELECT min(token) FROM subscriber WHERE roster_id = 1)"
+FIRST_OF_ROSTER = " WHERE roster_id = 1 AND token = (SELECT token FROM subscriber WHERE roster_id = 1 ORDER BY token LIMIT 1)"
 
 
 class World:
@@ -136,7 +137,7 @@ def test_exactly_those_not_reached_get_it(world: World) -> None:
 def test_who_refused_since_is_left_out_with_the_reason(world: World, auditor: Auditor) -> None:
     token = min(expected(world))
     number = world.vault.reveal([token])
-    intake.refuse(world.store, auditor, world.vault, number, refuses=True, source="cli", evidence="đơn", now=world.now)
+    refuse(world.store, auditor, world.vault, number, refuses=True, source="cli", evidence="đơn", now=world.now)
     made = world.follow()
     assert world.people(made) == expected(world) - {token}
     assert world.people(made, Exclusion.REFUSED) == {token}
@@ -243,7 +244,8 @@ def test_a_stranger_in_somebody_s_place_is_found(world: World) -> None:
 
 def test_somebody_of_another_carrier_in_somebody_s_place_is_found(world: World) -> None:
     world.sql(
-        "UPDATE message SET token = (SELECT max(token) FROM subscriber WHERE roster_id = 2) WHERE id = (SELECT min(id) FROM message)"
+        "UPDATE message SET token = (SELECT token FROM subscriber WHERE roster_id = 2 ORDER BY token DESC LIMIT 1) "
+        "WHERE id = (SELECT min(id) FROM message)"
     )
     assert "mobifone: 1 recipients are not in the signed roster" in failing(world, world.first)
 

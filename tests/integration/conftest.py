@@ -21,9 +21,10 @@ import pytest
 from sqlalchemy import text
 
 from broadcaster.files.carriers import read_cards
+from broadcaster.files.parcels import open_parcel
 from broadcaster.files.people import add_person, generate_key, public_key_of
 from broadcaster.files.settings import load_settings
-from broadcaster.flow import admit, compose, enlist, intake
+from broadcaster.flow import admit, compose, enlist, intake, inventory
 from broadcaster.flow.status import Status, status
 from broadcaster.flow.verify import Check, verify
 from broadcaster.link.ledger import LedgerRow, read_ledger
@@ -78,6 +79,7 @@ class Rig:
         self.carriers = carriers
         self.tps, self.window, self.starts_in_s = tps, window, starts_in_s
         self._processes: list[subprocess.Popen[str]] = []
+        self._taken: tuple[list[int], int] = [], 0
         initialise(self.folder, Environment.REHEARSAL, actor="test", resources=REPOSITORY)
         self.ledgers = {CarrierCode(code): folder / f"{code}.jsonl" for code in carriers}
         self.service_log = folder / "service.log"
@@ -90,6 +92,7 @@ class Rig:
         for code in carriers:
             self.write_card(code, free_port() if code in absent else self.simulate(code))
         self.people = self._people()
+        self.store = self.open().store
         self._load(folder, subscribers)
         self.order = self._order(subscribers * len(carriers) if most is None else most, variant)
         self._ready()
@@ -162,10 +165,10 @@ class Rig:
                 f"{code},lte,452,{MNC[code]},100,{1000 + at},S{at},15.1,108.8,{commune},2025-07-01,"
                 for at, commune in enumerate(COMMUNES)
             ]
-            inventory = folder / f"cells-{code}.csv"
+            listed = folder / f"cells-{code}.csv"
             header = "carrier,radio,mcc,mnc,area,cell,site,lat,lon,commune,valid_from,valid_to"
-            inventory.write_text("\n".join([header, *cells]) + "\n")
-            intake.import_cells(here.store, here.auditor, inventory, here.areas())
+            listed.write_text("\n".join([header, *cells]) + "\n")
+            inventory.import_cells(here.store, here.auditor, listed, here.areas(), today=now.date())
             seen = (now - dt.timedelta(hours=1)).astimezone(dt.timezone(dt.timedelta(hours=7))).strftime("%Y-%m-%dT%H:%M:%S")
             rows = [
                 f"{HEADS[code]}{at:0{11 - len(HEADS[code])}d},lte:452-{MNC[code]}:{1000 + at % len(COMMUNES)},{seen}"
@@ -173,8 +176,10 @@ class Rig:
             ]
             roster = folder / f"roster-{code}.csv"
             roster.write_text("\n".join(["msisdn,cell,last_seen", *rows]) + "\n")
+            basis = intake.Basis("01/DT", now.date())
+            parcel = open_parcel([roster])
             intake.import_roster(
-                here.store, here.auditor, here.vault, roster, carrier=CarrierCode(code), observed_at=now, legal_basis="test", now=now
+                here.store, here.auditor, here.vault, parcel, carrier=CarrierCode(code), observed_at=now, basis=basis, now=now
             )
 
     def _order(self, most: int, variant: Variant) -> Order:
@@ -251,8 +256,12 @@ class Rig:
         return sorted((row for code in self.ledgers for row in self.rows(code) if row.event == "submit"), key=lambda row: row.t)
 
     def taken(self) -> int:
-        """How many parts the carriers have taken so far, by their ledgers."""
-        return sum(row.event == "submit" and row.status == 0 for code in self.ledgers for row in self.rows(code))
+        """How many parts the carriers have taken so far, by their ledgers, which are read anew when one has grown."""
+        sizes = [path.stat().st_size if path.exists() else 0 for path in self.ledgers.values()]
+        if sizes != self._taken[0]:
+            count = sum(row.event == "submit" and row.status == 0 for code in self.ledgers for row in self.rows(code))
+            self._taken = sizes, count
+        return self._taken[1]
 
     def rows(self, code: CarrierCode) -> Iterator[LedgerRow]:
         if self.ledgers[code].exists():
@@ -269,12 +278,12 @@ class Rig:
         return status(here.store, self.order.name, cards=here.cards(), people=self.people, now=dt.datetime.now(dt.UTC))
 
     def state(self) -> str:
-        with self.open().store.read() as connection:
+        with self.store.read() as connection:
             return find_campaign(connection, self.order.name).state.value
 
     def count(self, state: State) -> int:
         """How many messages stand in this state."""
-        with self.open().store.read() as connection:
+        with self.store.read() as connection:
             query = text("SELECT count(*) FROM message WHERE state = :state")
             return int(connection.execute(query, {"state": int(state)}).scalar_one())
 

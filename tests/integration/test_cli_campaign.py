@@ -23,6 +23,7 @@ from broadcaster.store.campaigns import find_campaign
 from broadcaster.store.engine import open_store
 
 REPOSITORY = Path(__file__).parents[2]
+BASIS = ("--legal-basis", "01/DT", "--legal-date", "2026-01-05", "--observed-at", "newest")
 PEOPLE = {"can-bo-soan": "author", "lanh-dao-so": "approver", "pho-giam-doc": "approver"}
 ORDER = """
 [campaign]
@@ -123,7 +124,7 @@ def stocked(desk: Desk) -> Desk:
     rows = [f"849612{at:05d},lte:452-04:{1000 + at % 3},{seen}" for at in range(46)]
     rows += [f"849613{at:05d},lte:452-04:9999,{seen}" for at in range(3)] + ["không phải số,lte:452-04:1000," + seen]
     (desk.folder / "viettel.csv").write_text("\n".join(["msisdn,cell,last_seen", *rows]) + "\n", encoding="utf-8")
-    said = desk.ok("roster", "import", "viettel.csv", "--carrier", "viettel", "--legal-basis", "Diễn tập", "--json")
+    said = desk.ok("roster", "import", "viettel.csv", "--carrier", "viettel", *BASIS, "--json")
     assert (said.document["rows"], said.document["kept"], said.document["dropped"]) == (50, 49, {"not-a-number": 1})
     desk.ok("optout", "add", "--evidence", "Phiếu số 1", stdin="0961 200 000\n")
     return desk
@@ -191,14 +192,15 @@ def test_a_roster_of_the_wrong_carrier_is_refused(stocked: Desk) -> None:
     before = stocked.ok("roster", "list", "--json").document
     text = (stocked.folder / "viettel.csv").read_text("utf-8")
     (stocked.folder / "other.csv").write_text(text.replace("452-04", "452-01"), encoding="utf-8")
-    wrong = stocked("roster", "import", "other.csv", "--carrier", "viettel", "--legal-basis", "Diễn tập")
+    wrong = stocked("roster", "import", "other.csv", "--carrier", "viettel", *BASIS)
     assert wrong.code == 4
     assert "49/49" in wrong.err
-    assert stocked("roster", "import", "viettel.csv", "--carrier", "mobifone", "--legal-basis", "Diễn tập").code == 4
+    assert stocked("roster", "import", "viettel.csv", "--carrier", "mobifone", *BASIS).code == 4
     assert stocked.ok("roster", "list", "--json").document == before
     (stocked.folder / "more.csv").write_text(text + "113,lte:452-04:1000,2026-01-01T00:00:00\n", encoding="utf-8")
     said = stocked.ok(
-        "roster", "import", "more.csv", "--carrier", "viettel", "--legal-basis", "x", "--observed-at", "2026-01-02T00:00"
+        *("roster", "import", "more.csv", "--carrier", "viettel", "--legal-basis", "x1", "--legal-date", "2026-01-02"),
+        *("--observed-at", "2026-01-02T00:00"),
     )
     assert "bỏ: đầu số ngắn" in said.out
     assert f"danh sách {before[0]['id']} (số liệu mới hơn)" in said.out + said.err
@@ -296,6 +298,24 @@ def test_schedule_asks_for_no_number_in_vain(stocked: Desk) -> None:
     assert said.code == 4
     assert "Số thuê bao sẽ nhận tin" not in said.err
     assert "Có thể: phê duyệt, hủy." in said.err
+
+
+def test_receipts_with_something_wrong_are_shown(stocked: Desk) -> None:
+    from broadcaster.store.engine import Store
+    from broadcaster.store.receipt_faults import note_faults
+
+    assert stocked.ok("service", "status", "--json").document["receipt_faults"] == {}
+    store = Store(f"sqlite:///{stocked.folder / 'state' / 'broadcaster.db'}")
+    for fault in ("dlr_id_conflict", "dlr_id_conflict", "unparsed", "unknown_state", "two_candidates"):
+        with store.write() as connection:
+            note_faults(connection, {("viettel", fault): 600})
+    words = "1.200 mang hai mã tin khác nhau, 600 khớp với hai tin, 600 có trạng thái không rõ, 600 không đọc được"
+    assert f"viettel: biên nhận {words}\n" in stocked.ok("service", "status").out
+    counts = {"dlr_id_conflict": 1200, "two_candidates": 600, "unknown_state": 600, "unparsed": 600}
+    assert stocked.ok("service", "status", "--json").document["receipt_faults"] == {"viettel": counts}
+    assert stocked.ok("carrier", "show", "viettel", "--json").document["receipt_faults"] == counts
+    assert "1.200 mang hai mã tin khác nhau" in " ".join(stocked.ok("carrier", "show", "viettel").out.split())
+    assert stocked.ok("carrier", "show", "mobifone", "--json").document["receipt_faults"] == {}
 
 
 def test_without_a_service_status_says_so_first(stocked: Desk) -> None:

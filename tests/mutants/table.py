@@ -11,6 +11,7 @@ SIMULATIONS: Final = tuple(
 _SEND: Final = "tests/flow/delivery/test_send.py"
 _BINDS: Final = "tests/flow/delivery/test_send_binds.py"
 _LEASE: Final = "tests/flow/delivery/test_lease.py"
+_GUARD: Final = "tests/unit/service/test_guard.py"
 _SETTLE: Final = "tests/flow/delivery/test_settle.py"
 _CONTROL: Final = "tests/flow/delivery/test_control.py"
 _LOCAL: Final = "tests/flow/delivery/test_local.py"
@@ -59,8 +60,8 @@ MUTANTS: Final = (
         (
             Edit(
                 "broadcaster/store/messages.py",
-                'carrier, State.UNCERTAIN, None, None, None, now_ms, "crash")',
-                'carrier, State.RETRY, None, None, None, now_ms, "released")',
+                'fate, reason = State.UNCERTAIN, "crash"',
+                'fate, reason = State.RETRY, "released"',
             ),
             Edit(
                 "broadcaster/store/messages.py",
@@ -73,7 +74,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "no end to open leases",
-        (Edit("broadcaster/flow/send.py", "if self._open > size:", "if self._open > 20 * size:"),),
+        (Edit("broadcaster/flow/send.py", "if self._open - self._outcomes.ended > size:", "if self._open > 20 * size:"),),
         (f"{_SEND}::test_everything_is_sent_once_within_window_and_lease_limits",),
         in_simulations=True,
     ),
@@ -103,8 +104,8 @@ MUTANTS: Final = (
         (
             Edit(
                 "broadcaster/store/messages.py",
-                '"SELECT m.id, m.token, o.token IS NOT NULL FROM message m',
-                '"SELECT m.id, m.token, false FROM message m',
+                "count(*), count(o.token), {tokens}",
+                "count(*), 0, {tokens}",
             ),
         ),
         (f"{_SEND}::test_a_refusal_in_the_database_is_obeyed_at_the_lease",),
@@ -115,7 +116,7 @@ MUTANTS: Final = (
         (
             Edit(
                 "broadcaster/flow/send.py",
-                "            if message.token in refused and message.may_be_refused():\n",
+                "            if message.token in refused and message.may_be_refused() and not self.account.still_wants(message):\n",
                 "            if False:\n",
             ),
         ),
@@ -125,6 +126,7 @@ MUTANTS: Final = (
         "no hold after a start",
         (Edit("broadcaster/flow/account.py", "START_HOLD_NS: Final = 1_001_000_000", "START_HOLD_NS: Final = 0"),),
         (f"{_SEND}::test_nothing_is_written_in_the_second_after_a_start",),
+        in_simulations=True,
     ),
     Mutant(
         "receipts matched whatever carrier they come from",
@@ -144,8 +146,8 @@ MUTANTS: Final = (
         (
             Edit(
                 "broadcaster/flow/lease.py",
-                "not self._approved(connection, found, order, item, every):",
-                "(item.next_position == 1 and not self._approved(connection, found, order, item, every)):",
+                "not self._approved(connection, found, order, content, item, every):",
+                "(item.next_position == 1 and not self._approved(connection, found, order, content, item, every)):",
             ),
         ),
         (
@@ -244,5 +246,57 @@ MUTANTS: Final = (
         "a restored database sends again",
         (Edit("broadcaster/store/restore.py", "    if here.epoch < note.epoch or here.lease < note.lease:\n", "    if False:\n"),),
         ("tests/store/test_restore.py::test_doubts", "tests/unit/service/test_guard.py::test_an_older_database_is_not_sent_from"),
+    ),
+    Mutant(
+        "ordinary warnings go on by a clock that was set",
+        (
+            Edit(
+                "broadcaster/service/guard.py",
+                "return not self._replaced and (job.urgent or self.clock.trust is Trust.SOUND)",
+                "return not self._replaced",
+            ),
+        ),
+        (f"{_GUARD}::test_only_urgent_warnings_go_on_while_the_clock_is_not_to_be_trusted",),
+        in_simulations=True,
+    ),
+    Mutant(
+        "the word of an early clock kept for the next process",
+        (Edit("broadcaster/service/guard.py", 'boot="" if self.clock.trust is Trust.EARLY else self._boot', "boot=self._boot"),),
+        (f"{_GUARD}::test_what_an_early_clock_told_is_not_held_against_the_right_one",),
+    ),
+    Mutant(
+        "seconds written in twice by a clock set back",
+        (Edit("broadcaster/service/guard.py", " and judged_ns >= self._resume_ns", ""),),
+        (f"{_GUARD}::test_a_clock_set_back_by_a_little_holds_until_a_second_after_the_latest_moment_it_told",),
+        in_simulations=True,
+    ),
+    Mutant(
+        "a quota forgotten at a restart",
+        (Edit("broadcaster/store/usage.py", "for day, parts in by_day.items()]", "for day, parts in by_day.items() if not parts]"),),
+        (f"{_BINDS}::test_a_quota_stops_the_account_with_whole_messages_and_survives_a_restart",),
+        in_simulations=True,
+    ),
+    Mutant(
+        "the rate of the hour overlooked",
+        (
+            Edit(
+                "broadcaster/flow/account.py",
+                "ceilings = (tps_now(self.card, self.clock.now()), *(job.tps for job in under_way))",
+                "ceilings = (self.card.tps, *(job.tps for job in under_way))",
+            ),
+        ),
+        (f"{_BINDS}::test_the_rate_of_the_hour_holds",),
+        in_simulations=True,
+    ),
+    Mutant(
+        "a carrier's closed hours overlooked",
+        (Edit("broadcaster/flow/account.py", "            self._closed = until is not None\n", ""),),
+        (f"{_BINDS}::test_nothing_is_written_in_closed_hours_and_what_was_begun_is_finished_after",),
+        in_simulations=True,
+    ),
+    Mutant(
+        "two campaigns to one phone under one reference",
+        (Edit("broadcaster/rules/wire.py", '(int.from_bytes(token[:2], "big") + campaign)', 'int.from_bytes(token[:2], "big")'),),
+        ("tests/protocol/test_catalogue_texts.py::test_f60_two_campaigns_to_one_phone_have_two_references",),
     ),
 )

@@ -38,12 +38,13 @@ from broadcaster.store import campaigns, receipts
 from broadcaster.store.audit import Auditor
 from broadcaster.store.engine import Store, append
 from broadcaster.store.messages import fold_all
+from broadcaster.store.receipt_faults import faults_by_carrier
 from broadcaster.store.schema import LANE_SHIFT, installation, lane, message, opt_out, receipt, reply, submission
 from broadcaster.store.times import SYSTEM, to_ms
 from broadcaster.store.vault import Vault
 from broadcaster.store.writer import Writer
 
-PATIENCE_S = 12.0
+PATIENCE_S = 30.0
 LIFE_S = 60.0
 """So long a simulated carrier may be needed."""
 QUICK = Backoff(first_s=0.01, longest_s=0.05, spacing_s=0.01, already_bound_s=(0.01, 0.02, 0.03))
@@ -468,6 +469,10 @@ class Desk:
     def orphans(self) -> int:
         with self.store.read() as connection:
             return receipts.unmatched(connection)
+
+    def receipt_faults(self) -> dict[str, dict[str, int]]:
+        with self.store.read() as connection:
+            return faults_by_carrier(connection)
 
     def refusing(self) -> set[int]:
         with self.store.read() as connection:

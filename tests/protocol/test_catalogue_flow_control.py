@@ -8,6 +8,7 @@ import datetime as dt
 from collections import Counter
 
 import pytest
+from structlog.testing import capture_logs
 
 from broadcaster.link.client import LinkState
 from broadcaster.model import State
@@ -18,7 +19,7 @@ A_DAY = dt.timedelta(days=1)
 
 @pytest.fixture
 def card(card):
-    return dataclasses.replace(card, throttle_pause_s=0.02, retry_after_s=(30, 120, 600))
+    return dataclasses.replace(card, throttle_pause_s=0.02, retry_after_s=(30, 120, 600), queue_full_after_s=(60, 180, 600))
 
 
 async def sending(desk, rig, card, mood, ledger, people, until, *, body="Canh bao lua dao"):
@@ -66,7 +67,7 @@ def test_f51_a_full_queue_is_its_subscribers_own(desk, card, rig, tmp_path):
 
 
 def test_f51_it_is_tried_again_after_each_of_the_cards_waits(desk, card, rig, tmp_path):
-    """60, 180, 600 s by the catalogue; 30, 120, 600 s on this card. Nothing is sent before its time."""
+    """60, 180, 600 s, not the waits after a system error. Nothing is sent before its time."""
     people = rig.subscribers(3)
     mood = rig.mood(rig.fault("queue_full", per="all"))
     job = desk.enlist(card, people)
@@ -74,7 +75,7 @@ def test_f51_it_is_tried_again_after_each_of_the_cards_waits(desk, card, rig, tm
     async def scenario():
         async with rig.carrier(card, mood, tmp_path / "so.jsonl") as carrier, desk.working(carrier.card, jobs=[job]):
             await desk.until(lambda: desk.count(State.RETRY) == 3)
-            for tries, passed_s in ((1, 29), (2, 31), (2, 31 + 119), (3, 31 + 121), (4, 31 + 121 + 601)):
+            for tries, passed_s in ((1, 59), (2, 61), (2, 61 + 179), (3, 61 + 181), (4, 61 + 181 + 601)):
                 desk.shift = dt.timedelta(seconds=passed_s)
                 await desk.until(lambda tries=tries: len(desk.submissions()) >= 3 * tries)
                 assert len(desk.submissions()) == 3 * tries
@@ -87,7 +88,7 @@ def test_f51_it_is_tried_again_after_each_of_the_cards_waits(desk, card, rig, tm
 def test_f51_full_queues_above_the_cards_share_are_throttling(desk, card, rig, tmp_path):
     """The whole gateway is full: the account slows, every row waits, and none loses a try."""
     people = rig.subscribers(60)
-    card = dataclasses.replace(card, tps=2000, window=60, retry_after_s=(30,))
+    card = dataclasses.replace(card, tps=2000, window=60, retry_after_s=(), queue_full_after_s=(30,))
     mood = rig.mood(rig.fault("queue_full", per="all", at=[*range(1, 61)]))
     job = desk.enlist(card, people)
 
@@ -130,6 +131,29 @@ def test_f52_a_breaker_stops_a_carrier_in_trouble(desk, card, rig, tmp_path):
     assert "RSYSERR" in desk.halted()
     assert len(desk.submissions()) < 500
     assert desk.count(State.REFUSED) == 0
+
+
+def test_f52_a_bind_in_trouble_rests_and_people_are_told(desk, card, rig, tmp_path):
+    """More than a fifth of the last 200: nothing is written for the card's first wait, then it goes on by itself."""
+    people = rig.subscribers(150)
+    shares = {"refused_first_percent": 100, "refused_recent_percent": 100, "temporary_recent_percent": 20}
+    card = dataclasses.replace(card, window=10, retry_after_s=(2, 120, 600), **shares)
+    mood = rig.mood(rig.fault("vendor_status", status=0x64, at=[*range(20, 120, 3)]))
+    job = desk.enlist(card, people)
+
+    async def scenario():
+        async with rig.carrier(card, mood, tmp_path / "so.jsonl") as carrier, desk.working(carrier.card, jobs=[job]):
+            with capture_logs() as lines:
+                await desk.until(lambda: any(line["event"] == "bind-rests" for line in lines))
+                rested = len(rig.rows(tmp_path / "so.jsonl", "submit"))
+                assert [line["seconds"] for line in lines if line["event"] == "bind-rests"] == [2]
+            assert 40 <= rested <= 120
+            await desk.until(lambda: len(rig.rows(tmp_path / "so.jsonl", "submit")) >= 150)
+            desk.shift = A_DAY / 24
+            await desk.until(lambda: desk.count(State.DELIVERED) == 150)
+
+    asyncio.run(scenario())
+    assert desk.halted() is None
 
 
 def test_f53_a_bad_number_is_final_for_its_row_alone(desk, card, rig, tmp_path):

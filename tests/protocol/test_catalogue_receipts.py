@@ -179,6 +179,73 @@ def test_f03_a_carrier_whose_ids_wrap_at_ten_thousand(desk, card, rig, tmp_path)
     assert {numbers[row.message_id]: words[State(row.state)] for row in rows} == said
 
 
+def one_id_for_all(rig, people, receipts):
+    """Be a carrier that gives every message the id 7, and writes `receipts` receipts for the first of `people` once asked to."""
+    told = asyncio.Event()
+
+    async def behave(reader, writer):
+        await rig.accept_bind(reader, writer)
+        writing = asyncio.create_task(write(writer))
+        while True:
+            command, _, sequence, _ = await rig.read_pdu(reader)
+            if command == Command.SUBMIT_SM:
+                writer.write(encode(SubmitSmResp("7"), sequence))
+            elif command == Command.UNBIND:
+                writer.write(encode(UnbindResp(), sequence))
+                writing.cancel()
+
+    async def write(writer):
+        await told.wait()
+        for at in range(1, receipts + 1):
+            writer.write(encode(text_receipt(7, source=str(people[0])), at))
+
+    return behave, told
+
+
+def test_f03_what_fits_two_messages_is_left_unmatched_and_counted(desk, card, rig):
+    people = rig.subscribers(1)
+    jobs = [desk.enlist(card, people, name=name) for name in ("mot", "hai")]
+    behave, told = one_id_for_all(rig, people, receipts=2)
+
+    async def scenario():
+        async with rig.peer(behave, card) as reachable, desk.working(reachable):
+            desk.senders[0].account.assign({job.lane_id: job for job in jobs})
+            await desk.until(lambda: desk.count(State.ACCEPTED) == 2)
+            told.set()
+            await desk.until(lambda: len(desk.receipts()) == 2)
+
+    asyncio.run(scenario())
+    assert desk.messages() == {State.ACCEPTED: 2}
+    assert desk.orphans() == 2
+    assert desk.receipt_faults() == {card.code: {"two_candidates": 2}}
+
+
+@pytest.mark.parametrize(("days", "credited"), [(6, False), (8, True)])
+def test_f03_an_id_given_again_after_seven_days_belongs_to_the_new_message(desk, make_store, card, rig, days, credited):
+    """The first message never had a receipt; six days later it might still be meant, eight days later it is not."""
+    people = rig.subscribers(1)
+
+    async def first():
+        behave, _ = one_id_for_all(rig, people, receipts=0)
+        async with rig.peer(behave, card) as reachable, desk.working(reachable, jobs=[desk.enlist(card, people, name="mot")]):
+            await desk.until(lambda: desk.count(State.ACCEPTED) == 1)
+
+    async def second():
+        behave, told = one_id_for_all(rig, people, receipts=1)
+        async with rig.peer(behave, card) as reachable, later.working(reachable, jobs=[later.enlist(card, people, name="hai")]):
+            await later.until(lambda: later.count(State.ACCEPTED) == 2)
+            told.set()
+            await later.until(lambda: len(later.receipts()) == 1)
+
+    asyncio.run(first())
+    later = type(desk)(make_store(), desk.vault, desk.auditor)
+    later.shift = dt.timedelta(days=days)
+    asyncio.run(second())
+    assert later.messages() == ({State.ACCEPTED: 1, State.DELIVERED: 1} if credited else {State.ACCEPTED: 2})
+    assert next(row.state for row in later.submissions()) == State.ACCEPTED
+    assert later.orphans() == (not credited)
+
+
 def test_f04_receipts_of_three_sending_binds_come_round_robin(desk, card, rig, monkeypatch):
     """The service's own line: three binds that all send; the carrier deals every receipt to the next bind."""
     monkeypatch.setattr("broadcaster.service.line.Pace", lambda _spacing_s: Pace(0.0))
@@ -293,6 +360,40 @@ def test_f06_the_parameter_names_the_message_ahead_of_the_text(desk, card, rig, 
 
     asyncio.run(hand_written(desk, rig, card, receipts, rig.subscribers(5), lambda: desk.count(State.DELIVERED) == 5))
     assert desk.orphans() == 0
+    assert desk.receipt_faults() == ({card.code: {"dlr_id_conflict": 5}} if variant == "conflict" else {})
+
+
+@pytest.mark.parametrize("esm_class", [0x00, 0x04])
+def test_f07_a_foreign_grammar_is_read_where_the_card_names_it(desk, card, rig, esm_class):
+    def positional(message_id, number):
+        octets = f"{message_id},001,001,2603120900,2603120901,UNDELIV,027,Canh bao, lua dao".encode()
+        return [DeliverSm(number, "CANHBAO", octets, 1, 1, esm_class=esm_class)]
+
+    card = dataclasses.replace(card, receipt_form="comma")
+    asyncio.run(hand_written(desk, rig, card, positional, rig.subscribers(5), lambda: desk.count(State.UNDELIVERABLE) == 5))
+    assert {(row.error, row.submit_date) for row in desk.receipts()} == {("027", "2603120900")}
+    assert desk.orphans() == 0
+
+
+@pytest.mark.parametrize("by", [ReceiptBy.TEXT, ReceiptBy.BOTH])
+def test_f07_a_simulated_carrier_writes_as_its_card_says(desk, card, rig, tmp_path, by):
+    card = dataclasses.replace(card, receipt_form="comma")
+    mood = rig.mood(receipt_by=by, undeliverable_share=0.5)
+    done = lambda: desk.count(State.DELIVERED) + desk.count(State.UNDELIVERABLE) == 30  # noqa: E731
+    asyncio.run(campaign(desk, rig, card, mood, tmp_path / "so.jsonl", rig.subscribers(30), until=done))
+    assert {row.error for row in desk.receipts()} == {"000", "027"}
+    assert desk.receipt_faults() == {}
+    assert desk.orphans() == 0
+
+
+def test_f07_a_foreign_grammar_on_no_card_is_kept_and_counted(desk, card, rig):
+    def positional(message_id, number):
+        return [DeliverSm(number, "CANHBAO", b"%d,001,001,2603120900,2603120901,DELIVRD,000" % message_id, 1, 1, esm_class=0x04)]
+
+    asyncio.run(hand_written(desk, rig, card, positional, rig.subscribers(5), lambda: len(desk.receipts()) == 5))
+    assert {row.stat for row in desk.receipts()} == {"UNPARSED"}
+    assert desk.receipt_faults() == {card.code: {"unparsed": 5}}
+    assert desk.messages() == {State.ACCEPTED: 5}
 
 
 @pytest.mark.parametrize("form", RECEIPT_FORMS)
@@ -357,6 +458,16 @@ def test_f08_a_refusal_flagged_as_a_receipt_is_obeyed(desk, card, rig):
     done = lambda: desk.receipts() or desk.replies()  # noqa: E731
     asyncio.run(hand_written(desk, rig, card, then, rig.subscribers(1), done))
     assert desk.refusing() == set(rig.subscribers(1))
+
+
+def test_f08_a_refusal_flagged_as_a_receipt_of_a_known_message_is_obeyed_and_the_receipt_kept(desk, card, rig):
+    def then(message_id, number):
+        named = {Tag.RECEIPTED_MESSAGE_ID: b"%d\0" % message_id, Tag.MESSAGE_STATE: b"\2"}
+        return [DeliverSm(number, "CANHBAO", b"TC", 1, 1, esm_class=0x04, tlvs=named)]
+
+    asyncio.run(hand_written(desk, rig, card, then, rig.subscribers(1), lambda: desk.receipts() and desk.replies()))
+    assert desk.refusing() == set(rig.subscribers(1))
+    assert desk.messages() == {State.DELIVERED: 1}
 
 
 def test_f09_no_history_moves_a_final_state(desk, card, rig):
@@ -472,8 +583,39 @@ def test_f14_a_state_nobody_knows_is_not_final(desk, card, rig, stat, error):
 
     asyncio.run(hand_written(desk, rig, card, then, rig.subscribers(3), lambda: len(desk.receipts()) == 3))
     assert desk.messages() == {State.ACCEPTED: 3}
-    assert {(row.state, row.error) for row in desk.receipts()} == {(None, error)}
+    assert {(row.state, row.stat, row.error) for row in desk.receipts()} == {(None, stat if stat != "9" else "SKIPPED", error)}
+    assert desk.receipt_faults() == ({} if stat == "9" else {card.code: {"unknown_state": 3}})
     assert parse_receipt(text_receipt(1, stat)).state in {ReceiptState.UNKNOWN, ReceiptState.SKIPPED}
+
+
+OWN_WORDS = {"HETHAN": "expired", "200": "delivered", "err:045": "rejected", "ACCEPTD": "delivered", "BLOCKED": "unknown"}
+
+
+@pytest.mark.parametrize(
+    ("stat", "error", "tlv", "state"),
+    [
+        ("HetHan", "000", None, State.EXPIRED),
+        ("FOOBAR", "45", None, State.REJECTED),
+        ("UNDELIV", "045", None, State.REJECTED),
+        ("UNDELIV", "046", None, State.UNDELIVERABLE),
+        ("ACCEPTD", "000", None, State.DELIVERED),
+        ("BLOCKED", "000", None, None),
+        ("NOBODYS", "000", None, None),
+        ("200", "000", None, State.DELIVERED),
+        ("NOBODYS", "000", b"\xc8", State.DELIVERED),
+        ("HETHAN", "000", b"\xc8", State.EXPIRED),
+    ],
+)
+def test_f14_the_card_says_what_a_carriers_own_words_and_codes_mean(desk, card, rig, stat, error, tlv, state):
+    def then(message_id, number):
+        own = text_receipt(message_id, stat, source=number, tlvs={Tag.MESSAGE_STATE: tlv} if tlv else {})
+        return [own._replace(short_message=own.short_message.replace(b"err:000", b"err:" + error.encode()))]
+
+    card = dataclasses.replace(card, receipt_states=OWN_WORDS)
+    asyncio.run(hand_written(desk, rig, card, then, rig.subscribers(2), lambda: len(desk.receipts()) == 2))
+    assert desk.messages() == {state or State.ACCEPTED: 2}
+    assert {(row.state, row.stat, row.error) for row in desk.receipts()} == {(state and int(state), stat, error)}
+    assert desk.orphans() == 0
 
 
 def test_f15_a_storm_of_refusals_is_obeyed_while_sending_goes_on(desk, card, rig, tmp_path):

@@ -114,5 +114,4 @@ def test_f06_two_ids_in_one_receipt_are_counted_when_they_differ(card, tlv, text
     found = parse_receipt(body)
     assert found is not None
     assert found.message_id == tlv
-    watch.note_receipt(found)
-    assert watch.conflicts == conflicts
+    assert watch.conflicts(found) == conflicts

@@ -12,7 +12,8 @@ from structlog.testing import capture_logs
 from broadcaster.errors import StoreError
 from broadcaster.flow.account import Account
 from broadcaster.lang import Said
-from broadcaster.link.backoff import Pace
+from broadcaster.link.backoff import Backoff, Pace
+from broadcaster.link.client import LinkState
 from broadcaster.model import State
 from broadcaster.service.line import Line
 from broadcaster.smpp import Command, DeliverSm, EnquireLink, encode
@@ -116,6 +117,27 @@ def test_a_carrier_waits_for_the_answer_of_a_store_that_fails(desk, card, rig, o
     with capture_logs() as lines:
         asyncio.run(scenario())
     assert heard == [{Command.ENQUIRE_LINK_RESP: (first, 0, 10), Command.DELIVER_SM_RESP: (first, 0x64, 9)}[first]]
+
+
+@pytest.mark.parametrize("refused", [True, False])
+def test_f30_people_are_told_once_a_bind_is_given_up_and_not_of_a_stop(desk, card, rig, tmp_path, opened, refused):
+    mood = rig.mood(rig.fault("bind_error", status=0x0E)) if refused else rig.mood()
+
+    async def scenario():
+        async with rig.carrier(card, mood, tmp_path / "so.jsonl") as carrier:
+            line = opened(carrier.card)
+            line.binds[0].client._backoff = Backoff(spacing_s=0.01)
+            running = line.start()
+            state = LinkState.STOPPED if refused else LinkState.BOUND
+            await until(rig, lambda: line.binds[0].standing.state is state)
+            await asyncio.sleep(0)
+            await close(desk, line, running)
+
+    with capture_logs() as lines:
+        asyncio.run(scenario())
+    told = [line for line in lines if line["event"] == "bind-given-up"]
+    assert len(told) == refused
+    assert all("RINVPASWD" in line["reason"] for line in told)
 
 
 def test_a_card_with_fewer_binds_forgets_the_others(desk, card):

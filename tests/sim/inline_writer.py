@@ -45,6 +45,9 @@ class InlineWriter:
             self._loop.call_later(self._rng.uniform(*COMMIT_S), self._commit)
         return future
 
+    def submit_apart(self, work: Callable[[Connection], T]) -> asyncio.Future[T]:
+        return self.submit(work)
+
     async def close(self) -> None:
         last = self.submit(lambda _connection: None)
         self._closing = True
@@ -100,16 +103,21 @@ def _fail(future: asyncio.Future[Any], error: Exception) -> None:
         future.set_exception(error)
 
 
-def watch_store(store: Store, process: Process, broken: Callable[[], str | None]) -> None:
-    """Make every statement and commit of a process's store a place to die, and let the disk fail while `broken` names a fault."""
+def watch_store(store: Store, process: Process, broken: Callable[[str], str | None]) -> None:
+    """Make every statement and commit of a process's store a place to die, and at which the disk fails when `broken` names a fault.
+
+    `broken` is told which of the two it is; reading never fails.
+    """
 
     def statement(_connection: Any, _cursor: Any, words: str, *_rest: Any) -> None:
         process.point("statement")
-        if (fault := broken()) is not None and not words.startswith(("SELECT", "PRAGMA", "BEGIN DEFERRED")):
+        if not words.startswith(("SELECT", "PRAGMA", "BEGIN DEFERRED")) and (fault := broken("statement")) is not None:
             raise OperationalError(words, None, sqlite_driver.OperationalError(fault))
 
-    def commit(_connection: Connection) -> None:
+    def commit(connection: Connection) -> None:
         process.point("before commit")
+        if not connection.get_execution_options().get("reads_only") and (fault := broken("commit")) is not None:
+            raise OperationalError("COMMIT", None, sqlite_driver.OperationalError(fault))
 
     event.listen(store.engine, "before_cursor_execute", statement)
     event.listen(store.engine, "commit", commit)

@@ -19,8 +19,9 @@ from typing import NamedTuple
 from sim_checks import judge
 from sim_coverage import missing
 from sim_field import discard_master
+from sim_record import Record
 from sim_scenario import draw
-from sim_world import Record, simulate
+from sim_world import simulate
 
 AT_ONCE = 10
 
@@ -91,15 +92,15 @@ def _tell(seed: int, wrong: list[str]) -> None:
 
 
 def _show(record: Record, *, log: bool) -> None:
-    scenario = record.scenario
+    scenario, people = record.scenario, sum(record.recipients.values())
     print(
-        f"seed {scenario.seed}: {record.recipients} recipients, {len(record.written)} parts written, {record.lives} lives, "
+        f"seed {scenario.seed}: {people} recipients, {len(record.written)} parts written, {record.lives} lives, "
         f"{record.hits['crashes']} crashes, {record.ended_s:.0f} s, trace {record.digest()}"
     )
     if log:
         for code, mood in scenario.moods.items():
             print(f"  {code}: {scenario.cards[code]} {[(each.kind, dict(each.values), each.trigger) for each in mood.faults]}")
-        print(f"  {scenario.weather}\n  {scenario.deaths}\n  {scenario.deeds}\n  {scenario.disk}")
+        print(f"  {scenario.further}\n  {scenario.weather}\n  {scenario.deaths}\n  {scenario.deeds}\n  {scenario.disk}")
         for at_s, event, values in record.events:
             print(f"  {at_s:10.4f} {event} {values}")
 

@@ -16,10 +16,11 @@ from unittest import mock
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from broadcaster.files.carriers import read_cards
+from broadcaster.files.parcels import open_parcel
 from broadcaster.files.people import add_person, public_key_of
 from broadcaster.files.settings import load_settings
 from broadcaster.files.templates import Template, read_templates
-from broadcaster.flow import admit, compose, enlist, intake
+from broadcaster.flow import admit, compose, enlist, intake, inventory
 from broadcaster.model import (
     AreaCode,
     Audience,
@@ -46,6 +47,7 @@ COMMUNES: Final = ("21025", "21040", "21172", "21548", "21034", "21196")
 PER_COMMUNE: Final = 10
 SIGNERS: Final = ("duyet-1", "duyet-2")
 NAME: Final = "dien-tap"
+URGENT: Final = "khan-cap"
 ALL_DAY: Final = DailyWindow(dt.time(0), dt.time(0))
 
 
@@ -111,9 +113,9 @@ def number_of(code: str, at: int) -> str:
 def _take_in(installed: Installation, home: Path, code: str) -> None:
     mnc = _MNC[code]
     cells = [f"{code},lte,452,{mnc},100,{1000 + at},S{at},15.1,108.8,{area},2025-07-01," for at, area in enumerate(COMMUNES)]
-    inventory = home / f"cells-{code}.csv"
-    inventory.write_text("\n".join(["carrier,radio,mcc,mnc,area,cell,site,lat,lon,commune,valid_from,valid_to", *cells]) + "\n")
-    intake.import_cells(installed.store, installed.auditor, inventory, installed.areas())
+    listed = home / f"cells-{code}.csv"
+    listed.write_text("\n".join(["carrier,radio,mcc,mnc,area,cell,site,lat,lon,commune,valid_from,valid_to", *cells]) + "\n")
+    inventory.import_cells(installed.store, installed.auditor, listed, installed.areas(), today=START.date())
     seen = (START - dt.timedelta(hours=1)).isoformat()
     people = range(PER_COMMUNE * len(COMMUNES))
     rows = [f"{number_of(code, at)},lte:452-{mnc}:{1000 + at % len(COMMUNES)},{seen}" for at in people]
@@ -123,25 +125,33 @@ def _take_in(installed: Installation, home: Path, code: str) -> None:
         installed.store,
         installed.auditor,
         installed.vault,
-        export,
+        open_parcel([export]),
         carrier=CarrierCode(code),
         observed_at=START,
-        legal_basis="diễn tập",
+        basis=intake.Basis("01/DT", START.date()),
         now=START,
     )
 
 
 def order_for(
-    communes: int, variant: Variant, policy: UnknownPolicy, window: DailyWindow = ALL_DAY, carriers: tuple[str, ...] = CARRIERS
+    name: str,
+    communes: int,
+    variant: Variant,
+    policy: UnknownPolicy,
+    *,
+    window: DailyWindow = ALL_DAY,
+    deadline_h: int = 12,
+    carriers: tuple[str, ...] = CARRIERS,
 ) -> Order:
-    """Return the order of a campaign to this many communes."""
+    """Return the order of a campaign to this many communes; `URGENT` goes before the other one and says something else."""
+    urgent = name == URGENT
     return Order(
-        name=NAME,
+        name=name,
         title="Diễn tập",
         environment=Environment.REHEARSAL,
-        message_class=MessageClass.ADVISORY,
+        message_class=MessageClass.URGENT if urgent else MessageClass.ADVISORY,
         instruction="12/CT-UBND",
-        template="t08-gia-danh",
+        template="t12-thong-tin-ca-nhan" if urgent else "t08-gia-danh",
         variant=variant,
         values={},
         sender="SKHCN-QNG",
@@ -149,7 +159,7 @@ def order_for(
         window=window,
         start=None,
         start_within_h=2,
-        deadline_h=12,
+        deadline_h=deadline_h,
         validity_h=12,
         override_refusals=False,
         unknown_policy=policy,
@@ -158,8 +168,8 @@ def order_for(
 
 def admit_order(
     installed: Installation, order: Order, cards: Mapping[CarrierCode, CarrierCard], now: dt.datetime, starts_in_s: float
-) -> int:
-    """Submit, sign and schedule an order; return how many will get it."""
+) -> admit.Draft:
+    """Submit, sign and schedule an order."""
     made = master()
     bodies = compose.bodies(order, made.templates[order.template], cards, reply_number="1234", alternative=None)
     audience = enlist.count(installed.store, order, now)
@@ -181,7 +191,7 @@ def admit_order(
         expect_recipients=draft.recipients,
         now=now,
     )
-    return draft.recipients
+    return draft
 
 
 def card_for(code: str, port: int, **values: object) -> CarrierCard:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from sim_field import CARRIERS
+from sim_further import Further, draw_further
 from virtual_net import Weather
 
 from broadcaster.link.faults import KINDS, RECEIPT_FORMS, Fault, fault
@@ -41,11 +42,12 @@ class Deed(NamedTuple):
 
 
 class DiskFault(NamedTuple):
-    """A time in which nothing can be written."""
+    """A time in which nothing can be written, or this share of the writing statements and commits cannot."""
 
     from_s: float
     until_s: float
     words: str
+    share: float
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class Scenario:
     deeds: tuple[Deed, ...]
     disk: tuple[DiskFault, ...]
     faults_end_s: float
+    further: Further
 
     @property
     def kinds(self) -> frozenset[str]:
@@ -84,6 +87,7 @@ _VENDOR: Final = 0x0455
 _STATUSES: Final = (_VENDOR, _VENDOR, 0x04, 0x04, 0x04, 0x61, 0xC2, 0x45, 0x64, 0x01)
 
 _REQUEUED: Final = (0x08, 0x0B, 0x14, 0x455)
+REFUSING: Final = frozenset({"queue_full", "syserr", "invdst", "vendor_status"})
 
 DRAWS: Final[Mapping[str, Draw]] = {
     "throttle": lambda rng: {"tps": rng.randint(1, 30)},
@@ -132,7 +136,7 @@ DRAWS: Final[Mapping[str, Draw]] = {
     "enquire_flood": lambda rng: {"at": rng.randint(3, 60), "count": rng.randint(10, 200)},
     "byte_drip": lambda rng: {"share": 0.05, "ms": rng.uniform(0.5, 4)},
     "coalesce": lambda rng: {"share": 0.2, "ms": rng.uniform(5, 100)},
-    "bad_length": lambda rng: {"share": 0.005, "times": 2, "value": rng.choice(_ODD_LENGTHS)},
+    "bad_length": lambda rng: {"share": 0.02, "times": 2, "value": rng.choice(_ODD_LENGTHS)},
     "mutate_pdu": lambda rng: {"share": 0.01, "octets": rng.randint(1, 3)},
     "no_enquire_resp": lambda rng: {"share": 0.5},
     "bind_error": lambda rng: {"share": 0.4, "times": 4, "status": rng.choice((0x05, 0x08, 0x0D, 0x0E, _VENDOR))},
@@ -152,18 +156,20 @@ def draw(seed: int) -> Scenario:
     rng = random.Random(f"scenario/{seed}")
     end_s = rng.uniform(6, 20)
     policy = rng.choice((*UnknownPolicy, UnknownPolicy.AT_MOST_ONCE))
+    further = draw_further(seed, end_s)
     return Scenario(
         seed,
         communes=rng.choice((1, 1, 2, 2, 2, 4)),
         variant=Variant.ACCENTED if rng.random() < 0.25 else Variant.UNACCENTED,
         policy=policy,
-        cards=(cards := {code: _card(rng) for code in CARRIERS}),
-        moods={code: _mood(rng, seed, cards[code], end_s) for code in CARRIERS},
+        cards=(cards := {code: {**_card(rng), **further.terms[code]} for code in CARRIERS}),
+        moods=(moods := {code: _mood(rng, seed, cards[code], end_s, further.faults[code]) for code in CARRIERS}),
         weather=_weather(rng, end_s),
         deaths=_deaths(rng),
-        deeds=_deeds(rng, policy),
+        deeds=tuple(sorted((*_deeds(rng, policy), *_requeues(seed, moods)))),
         disk=_disk(rng),
         faults_end_s=end_s,
+        further=further,
     )
 
 
@@ -186,8 +192,8 @@ def _card(rng: random.Random) -> dict[str, Any]:
     }
 
 
-def _mood(rng: random.Random, seed: int, card: dict[str, Any], end_s: float) -> Temperament:
-    faults: list[Fault] = []
+def _mood(rng: random.Random, seed: int, card: dict[str, Any], end_s: float, more: tuple[Fault, ...]) -> Temperament:
+    faults = list(more)
     for kind in rng.sample(sorted(DRAWS), rng.choice((0, 1, 2, 3, 4, 6))):
         keys = DRAWS[kind](rng)
         faults.append(fault(kind, **{"until_s": end_s, **keys}))
@@ -263,7 +269,16 @@ def _deeds(rng: random.Random, policy: UnknownPolicy) -> tuple[Deed, ...]:
         deeds += [Deed(rng.uniform(4, 25), rng.choice(("release", "release", "settle")), code) for code in CARRIERS]
     if rng.random() < 0.1:
         deeds.append(Deed(rng.uniform(1.5, 15), "cancel"))
-    return tuple(sorted(deeds))
+    deeds += [Deed(rng.uniform(0.3, 3), "refuse leased", code, rng.randint(1, 5)) for code in CARRIERS if rng.random() < 0.1]
+    return tuple(deeds)
+
+
+def _requeues(seed: int, moods: Mapping[str, Temperament]) -> Iterator[Deed]:
+    """Yield what lets those be tried again whom a carrier refused for good, where one does."""
+    rng = random.Random(f"requeues/{seed}")
+    for code, mood in moods.items():
+        if rng.random() < 0.5 and REFUSING & {each.kind for each in mood.faults}:
+            yield from (Deed(rng.uniform(5, 40), "requeue", code, status) for status in _REQUEUED)
 
 
 def _disk(rng: random.Random) -> tuple[DiskFault, ...]:
@@ -271,4 +286,4 @@ def _disk(rng: random.Random) -> tuple[DiskFault, ...]:
         return ()
     from_s = rng.uniform(1, 12)
     words = rng.choice(("database is locked", "database or disk is full", "disk I/O error"))
-    return (DiskFault(from_s, from_s + rng.uniform(0.1, 5), words),)
+    return (DiskFault(from_s, from_s + rng.uniform(0.1, 5), words, rng.choice((1.0, 0.4, 0.1))),)

@@ -10,98 +10,52 @@ import asyncio
 import contextlib
 import gc
 import hashlib
+import logging
 import random
 import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from unittest import mock
 
 from inline_writer import InlineWriter, watch_store
-from sim_field import CARRIERS, NAME, PER_COMMUNE, START, admit_order, card_for, master, number_of, open_at, order_for, scratch
-from sim_scenario import Death, Deed, Scenario
+from sim_field import CARRIERS, NAME, URGENT, admit_order, card_for, master, open_at, order_for, scratch
+from sim_further import Sleep
+from sim_office import Office
+from sim_record import Record, Written
+from sim_rest import Rest
+from sim_scenario import Death, Scenario
 from virtual_loop import NeverQuietError, Process, VirtualClock, VirtualLoop, virtual_time
 from virtual_net import Network, Side
 
 from broadcaster.errors import LockedError, NotFoundError, RefusedError, StoreError
-from broadcaster.flow import admit, control, intake, requeue, uncertain
 from broadcaster.lang import speak
-from broadcaster.link.client import LinkState
 from broadcaster.link.ledger import Ledger
 from broadcaster.link.part import read_part
 from broadcaster.link.simulator import Simulator
-from broadcaster.model import CampaignState, CarrierCard, CarrierCode, Msisdn
+from broadcaster.model import CarrierCard, CarrierCode, Endpoint, Secret
+from broadcaster.rules.clockguard import MOST_DRIFT_NS, Trust
+from broadcaster.rules.wire import pieces
+from broadcaster.service import guard
 from broadcaster.service.app import Service
-from broadcaster.service.installation import Installation
 from broadcaster.smpp import Command, SubmitSm, decode
-from broadcaster.store.campaigns import find_campaign, lanes
-from broadcaster.store.links import binds
+from broadcaster.store.times import to_ms
 
+PASSWORD: Final = "q7.Zw-4x"
 FIRST_PORT: Final = 2775
-REASON: Final = "thử"
+SECOND_HOSTS: Final = 100
+"""How far the port of a carrier's second host is from that of its first."""
 LIFE_S: Final = 40.0
 """A life whose place to die never comes ends after so long."""
 STOP_S: Final = 90.0
-LOOK_S: Final = 1.0
-QUIET_S: Final = 2.0
-"""So long nothing must happen before all is quiet."""
-PATIENCE_S: Final = 900.0
 AGAIN_S: Final = 2.0
 """When whoever watches the service starts it again after it has ended by itself."""
-_FOR_GOOD: Final = 1 << 62
-LIVING: Final = frozenset({CampaignState.SCHEDULED, CampaignState.RUNNING, CampaignState.PAUSED})
-
-
-class Written(NamedTuple):
-    """One part that the service handed to the network."""
-
-    ns: int
-    carrier: str
-    connection: int
-    sequence: int
-    number: str
-    part: int
-    parts: int
-    ref: int | None
-    sha: str
-    life: int
-
-
-@dataclass
-class Record:
-    """What happened, for whoever judges it."""
-
-    scenario: Scenario
-    folder: Path
-    cards: Mapping[CarrierCode, CarrierCard]
-    ledgers: Mapping[CarrierCode, Path]
-    recipients: int = 0
-    written: list[Written] = field(default_factory=list)
-    refused_ns: dict[str, int] = field(default_factory=dict)
-    """Number → when a person's refusal was committed, on the loop's clock."""
-    stopped_ns: list[tuple[str, int, int]] = field(default_factory=list)
-    """What was stopped (``everything``, ``campaign`` or a carrier), from when until when: the commits, on the loop's clock."""
-    lives: int = 0
-    hits: Counter[str] = field(default_factory=Counter)
-    events: list[tuple[float, str, dict[str, Any]]] = field(default_factory=list)
-    """What the service logged: seconds, event, values."""
-    faults: list[str] = field(default_factory=list)
-    """What is wrong already: exceptions that nobody caught, and what never came to rest."""
-    ended_s: float = 0.0
-    turns: int = 0
-
-    def digest(self) -> str:
-        """Return what two runs of one seed must have in common."""
-        told = [
-            (round(at_s, 6), event, sorted(f"{key}={value}" for key, value in values.items() if key != "reason"))
-            for at_s, event, values in self.events
-        ]
-        written = [each._replace(connection=0) for each in self.written]
-        return hashlib.sha256(repr((told, written)).encode()).hexdigest()[:16]
+COUNTED: Final = frozenset({"carrier-closed", "quota-used", "ack-late", "late-answers", "unknown-sent-again", "lease-failed"})
+"""What the service says that shows that a scenario met what it was for."""
+EARLY_FOR_S: Final = 3.0
+"""How long the clock stands behind after the power came back, until the network sets it."""
 
 
 class _Log:
@@ -135,21 +89,38 @@ class World:
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
-        self.loop = VirtualLoop(START)
+        self.further = scenario.further
+        self.loop = VirtualLoop(self.further.begins, may_stop=bool(self.further.sleeps))
         self.rng = random.Random(f"world/{scenario.seed}")
         self.network = self.loop.network = Network(self.loop, scenario.weather, random.Random(f"network/{scenario.seed}"))
         self.network.on_write = self._note_write
+        self.network.on_connect = self._note_connection
+        self.network.on_end = lambda side: self.record.lost_ns.setdefault(side.number, self.loop.now_ns)
         self.home = scratch()
         self.folder = self.home / "installation"
-        ports = {code: FIRST_PORT + at for at, code in enumerate(CARRIERS)}
+        self.boot_id = self.home / "boot_id"
+        self.boot_id.write_text("1")
         with virtual_time(self.loop):
-            self.cards = {CarrierCode(code): card_for(code, ports[code], **scenario.cards[code]) for code in CARRIERS}
-        self._codes = {port: code for code, port in ports.items()}
+            self.cards = {CarrierCode(code): self._card(code, FIRST_PORT + at) for at, code in enumerate(CARRIERS)}
+        self._codes = {each.port: code for code, card in self.cards.items() for each in card.endpoints}
         self.record = Record(scenario, self.folder, self.cards, {CarrierCode(code): self.home / f"{code}.jsonl" for code in CARRIERS})
+        self.record.start_ns = self.loop.true_ns() - self.loop.now_ns
         self.simulators: dict[str, Simulator] = {}
+        self._right_clock = asyncio.Event()
+        self._right_clock.set()
+        self._disk_rng = random.Random(f"disk/{scenario.seed}")
         self._service: Service | None = None
+        self._process: Process | None = None
         self._burying = False
-        self._began_s = 0.0
+        self.began_s = 0.0
+        self.clock_to_confirm = False
+        """Whether a person must say that the machine's time is right before the service starts again."""
+
+    def _card(self, code: str, port: int) -> CarrierCard:
+        values: Mapping[str, Any] = {"password": Secret(PASSWORD), **self.scenario.cards[code]}
+        if any(each.carrier == code for each in self.further.hosts):
+            values = {**values, "alternates": (Endpoint("127.0.0.2", port + SECOND_HOSTS),)}
+        return card_for(code, port, **values)
 
     # -- from beginning to end
 
@@ -165,9 +136,13 @@ class World:
             record.faults += loop.faults
             record.turns = loop._turns
             record.hits.update(self.network.hits)
+            record.hits.update(event for _, event, _ in record.events if event in COUNTED)
             for code, simulator in self.simulators.items():
                 record.hits.update(_struck(simulator))
                 mood, card = self.scenario.moods[code], self.scenario.cards[code]
+                record.hits["receipt hours late"] += sum(
+                    each._struck for each in _armed(simulator) if each.ordered.values.get("after_s", 0) >= 3600
+                )
                 record.hits[f"receipts by {mood.receipt_by}"] += simulator.totals.receipts
                 record.hits["ids differ"] += simulator.totals.receipts * (mood.response_id is not mood.receipt_id)
                 record.hits["parts over two binds"] += simulator.totals.submits * (card["binds"] > 1)
@@ -178,44 +153,70 @@ class World:
         shutil.rmtree(self.home, ignore_errors=True)
 
     async def _play(self) -> None:
-        scenario, record = self.scenario, self.record
+        scenario, further, record = self.scenario, self.further, self.record
         master().copy(self.folder)
-        office = open_at(self.folder, actor="test")
-        order = order_for(scenario.communes, scenario.variant, scenario.policy)
-        record.recipients = admit_order(office, order, self.cards, self.loop.wall(), starts_in_s=self.rng.uniform(0, 1.5))
+        self.office = Office(open_at(self.folder, actor="test"), self.loop, self.cards, record, self.rng)
+        self._admit(NAME, scenario.communes, starts_in_s=self.rng.uniform(0, 1.5))
+        if further.urgent is not None:
+            self._admit(URGENT, further.urgent.communes, starts_in_s=further.urgent.starts_in_s)
         carriers = [self._open_carrier(code) for code in CARRIERS]
-        deeds = asyncio.ensure_future(self._do_deeds(office))
-        self._began_s = self.loop.time()
+        deeds = asyncio.ensure_future(self._do_deeds())
+        self.began_s = self.loop.time()
+        self._plan_troubles()
         for death in scenario.deaths:
             await self._live(death)
+            self._come_back(death)
             await asyncio.sleep(death.away_s)
         quiet = False
         while not quiet:
-            quiet = not await self._live(None, office, deeds)
+            quiet = not await self._live(None, deeds)
+            if self.clock_to_confirm:
+                self.office.confirm_clock()
+                self.clock_to_confirm = False
             await asyncio.sleep(AGAIN_S)
-        record.ended_s = self.loop.time() - self._began_s
+        record.ended_s = self.loop.time() - self.began_s
+        record.ended_ms = to_ms(self.loop.wall())
         if deeds.done() and (error := deeds.exception()):
             record.faults.append(f"an order failed with {error!r}")
         deeds.cancel()
         for stop in carriers:
             await stop()
-        office.store.close()
+        self.office.installed.store.close()
+
+    def _admit(self, name: str, communes: int, starts_in_s: float) -> None:
+        """Have a campaign ordered, signed and scheduled."""
+        order = order_for(
+            name,
+            communes,
+            self.scenario.variant,
+            self.scenario.policy,
+            window=self.further.window,
+            deadline_h=self.further.deadline_h,
+        )
+        draft = admit_order(self.office.installed, order, self.cards, self.loop.wall(), starts_in_s)
+        self.record.recipients[name] = draft.recipients
+        for body in draft.bodies:
+            for piece in pieces(body.text, self.cards[body.carrier]):
+                self.record.bodies.add(piece)
+                self.record.texts[body.carrier, hashlib.sha256(piece.encode()).hexdigest()] = name
 
     def _open_carrier(self, code: str) -> Callable[[], Any]:
-        process = Process(code)
+        process = Process(code, our_machine=False)
         card = self.cards[CarrierCode(code)]
         ledger = Ledger(self.record.ledgers[CarrierCode(code)])
 
         def begin() -> tuple[Simulator, list[asyncio.Task[None]]]:
             simulator = Simulator(card, self.scenario.moods[code], ledger, self.loop.time)
-            self.network.listen(simulator.connect, card.endpoint.port)
+            for endpoint in card.endpoints:
+                self.network.listen(simulator.connect, endpoint.port)
             return simulator, [self.loop.create_task(simulator.keep_ledger()), self.loop.create_task(simulator.strike_by_clock())]
 
         simulator, (keeping, striking) = self.loop.start(process, begin)
         self.simulators[code] = simulator
 
         async def stop() -> None:
-            self.network.listeners.pop(card.endpoint.port)
+            for endpoint in card.endpoints:
+                self.network.listeners.pop(endpoint.port)
             striking.cancel()
             self.loop.start(process, simulator.stop)
             await asyncio.wait({keeping})
@@ -225,20 +226,67 @@ class World:
 
         return stop
 
+    # -- clocks, sleep, hosts
+
+    @property
+    def trust(self) -> Trust:
+        """What the service thinks of the clocks."""
+        return Trust.SOUND if self._service is None else self._service._watch.guard.clock.trust
+
+    def _plan_troubles(self) -> None:
+        further, later = self.further, self.loop.call_later
+        for clock in further.clock:
+            later(clock.at_s, self._set_clock, clock.by_s)
+            later(clock.until_s, self._set_clock, 0.0)
+        for sleep in further.sleeps:
+            later(sleep.at_s, self._stop_process, sleep)
+        for host in further.hosts:
+            port = self.cards[CarrierCode(host.carrier)].endpoints[host.host].port
+            later(host.from_s, self.network.fail, port)
+            if host.until_s < float("inf"):
+                later(host.until_s, self.network.dead.discard, port)
+
+    def _set_clock(self, by_s: float) -> None:
+        self.loop.wall_skew_ns = int(by_s * 1e9)
+        self.record.clock_set_ns.append((self.loop.now_ns, self.loop.wall_skew_ns))
+        if abs(self.loop.wall_skew_ns) > MOST_DRIFT_NS:
+            self._right_clock.clear()
+        else:
+            self._right_clock.set()
+        self.record.hits["clock set"] += by_s != 0 and self._process is not None
+
+    def _come_back(self, death: Death) -> None:
+        """After the power had failed the clock may stand behind, until the network sets it."""
+        if not death.power:
+            return
+        self.boot_id.write_text(f"{self.record.lives + 1}")
+        if self.further.early_s:
+            self._set_clock(-self.further.early_s)
+            self.record.hits["clock early"] += 1
+            self.loop.call_later(death.away_s + EARLY_FOR_S, self._set_clock, 0.0)
+
+    def _stop_process(self, sleep: Sleep) -> None:
+        process = self._process
+        if process is not None and process.alive and process.stopped is None:
+            process.stop(self.loop.time() + sleep.for_s)
+            self.record.hits["stood still"] += 1
+            self.loop.call_later(sleep.for_s, process.go_on, self.loop)
+
     # -- one life of the service
 
-    async def _live(self, death: Death | None, office: Installation | None = None, deeds: asyncio.Future[None] | None = None) -> bool:
+    async def _live(self, death: Death | None, deeds: asyncio.Future[None] | None = None) -> bool:
         """Let the service live until its death, or without one until all is quiet; True when it must be started again."""
         self.record.lives += 1
+        self.record.began_ns[self.record.lives] = self.loop.now_ns
         again = False
-        process = Process(f"service {self.record.lives}")
+        process = self._process = Process(f"service {self.record.lives}")
         installed = open_at(self.folder, actor="service", service=True)
         watch_store(installed.store, process, self._disk_fault)
         died: asyncio.Future[None] = self.loop.create_future()
         process.on_death.append(partial(_settle, died))
-        if death is not None:
+        if death is not None and death.kind != "stop":
             process.on_point = self._fuse(death)
-            timer = self.loop.call_later(death.after_s + LIFE_S, process.die)
+            self.loop.call_later(death.after_s + LIFE_S, process.die)
         writer = partial(InlineWriter, rng=random.Random(f"writer/{self.scenario.seed}/{self.record.lives}"))
 
         def begin() -> asyncio.Task[None]:
@@ -254,19 +302,18 @@ class World:
 
         running = self.loop.start(process, begin)
         if death is None:
-            assert office is not None
             assert deeds is not None
-            again = await self._until_quiet(office, deeds, running)
+            again = await Rest(self, self.office, deeds, running).reached()
         elif death.kind == "stop":
             await asyncio.wait({running, died}, timeout=death.after_s)
         else:
             await asyncio.wait({running, died}, return_when=asyncio.FIRST_COMPLETED)
         if process.alive and not running.done():
             await self._stop(process, running)
-        if death is not None:
-            timer.cancel()
         ended_by_itself = self._ended_by_itself(process, running)
+        self._process = None
         if not process.alive:
+            self.record.killed.add(self.record.lives)
             self.record.hits["crashes"] += not ended_by_itself
             self.network.died(process, power=death is not None and death.power)
             self._burying = True
@@ -276,6 +323,7 @@ class World:
         return ended_by_itself or again
 
     async def _stop(self, process: Process, running: asyncio.Task[None]) -> None:
+        await asyncio.sleep(max(0.0, process.stopped_until_s - self.loop.time()))
         assert self._service is not None
         self.loop.start(process, self._service.stop)
         await asyncio.wait({running}, timeout=STOP_S)
@@ -310,153 +358,33 @@ class World:
 
         return burnt
 
-    def _disk_fault(self) -> str | None:
-        at_s = self.loop.time() - self._began_s
+    def _disk_fault(self, kind: str) -> str | None:
+        at_s = self.loop.time() - self.began_s
         for fault in self.scenario.disk:
-            if fault.from_s <= at_s < fault.until_s:
+            if fault.from_s <= at_s < fault.until_s and (fault.share >= 1 or self._disk_rng.random() < fault.share):
                 self.record.hits[fault.words] += 1
+                self.record.hits["commit refused"] += kind == "commit"
                 return fault.words
         return None
 
-    # -- the quiet end
-
-    async def _until_quiet(self, office: Installation, deeds: asyncio.Future[None], running: asyncio.Task[None]) -> bool:
-        """Wait until the campaign has ended and no carrier holds anything for us; see to what only a person can mend.
-
-        True when the service must be started anew, because a carrier refused its credentials.
-        """
-        quiet_since: float | None = None
-        last_help_s = self.loop.time()
-        until_s = max(self.loop.time(), self._began_s + self.scenario.faults_end_s) + PATIENCE_S
-        while quiet_since is None or self.loop.time() < quiet_since + QUIET_S:
-            if running.done():
-                return False
-            await asyncio.sleep(LOOK_S)
-            if self.loop.time() > until_s:
-                self.record.faults.append(f"I17: not quiet {PATIENCE_S:g} s after the last fault: {self._unrest(office)}")
-                return False
-            calm = deeds.done() and self.loop.time() > self._began_s + self.scenario.faults_end_s and not self._unrest(office)
-            quiet_since = (quiet_since or self.loop.time()) if calm else None
-            if not calm and self.loop.time() > last_help_s + 10:
-                last_help_s = self.loop.time()
-                self._help(office, deeds.done())
-                if self._given_up(office):
-                    return True
-        return False
-
-    def _unrest(self, office: Installation) -> str:
-        """Return what is not at rest yet."""
-        for code, simulator in self.simulators.items():
-            if owed := _owed(simulator):
-                return f"{code} owes {owed}"
-        with office.store.read() as connection:
-            found = find_campaign(connection, NAME)
-            if found.state in LIVING:
-                halted = [f"{lane.carrier}: {lane.halted}" for lane in lanes(connection, found.id) if lane.halted]
-                return f"the campaign is {found.state} {halted or ''}"
-        return ""
-
-    def _help(self, office: Installation, deeds_done: bool) -> None:
-        """Do what a person would: let what was halted or paused go on."""
-        with office.store.read() as connection:
-            found = find_campaign(connection, NAME)
-            halted = found.state is CampaignState.RUNNING and any(lane.halted for lane in lanes(connection, found.id))
-        if halted:
-            self.record.hits["carrier halted"] += 1
-            self._order(office, Deed(0, "pause"))
-        if halted or (deeds_done and found.state is CampaignState.PAUSED):
-            self._order(office, Deed(0, "resume"))
-
-    def _given_up(self, office: Installation) -> bool:
-        with office.store.read() as connection:
-            return any(row.state == LinkState.STOPPED for row in binds(connection))
-
     # -- what people do
 
-    async def _do_deeds(self, office: Installation) -> None:
+    async def _do_deeds(self) -> None:
         for deed in self.scenario.deeds:
-            await asyncio.sleep(max(0.0, self._began_s + deed.at_s - self.loop.time()))
+            await asyncio.sleep(max(0.0, self.began_s + deed.at_s - self.loop.time()))
+            await self._right_clock.wait()
+            if deed.kind == "refuse leased":
+                await self._until_leased(deed.carrier)
             with contextlib.suppress(RefusedError, NotFoundError):
-                self._order(office, deed)
+                self.office.do(deed)
                 self.record.hits[f"deed {deed.kind}"] += 1
 
-    def _order(self, office: Installation, deed: Deed) -> None:
-        """Do one deed as its command does. Raises `RefusedError` and `NotFoundError` where that would."""
-        orders = {
-            "refuse": self._refuse,
-            "pause": self._move,
-            "resume": self._move,
-            "cancel": self._move,
-            "stop-all": self._stop_all,
-            "lift": self._stop_all,
-            "pause carrier": self._order_carrier,
-            "resume carrier": self._order_carrier,
-            "rate": self._order_carrier,
-            "requeue": self._decide,
-            "release": self._decide,
-            "settle": self._decide,
-        }
-        orders[deed.kind](office, deed)
-
-    def _refuse(self, office: Installation, deed: Deed) -> None:
-        people = self.rng.sample(range(self.scenario.communes * PER_COMMUNE), deed.many)
-        numbers = [number_of(deed.carrier, at) for at in people]
-        told = [Msisdn(int(number)) for number in numbers]
-        now = self.loop.wall()
-        intake.refuse(office.store, office.auditor, office.vault, told, refuses=True, source="operator", evidence=REASON, now=now)
-        for number in numbers:
-            self.record.refused_ns.setdefault(number, self.loop.now_ns)
-
-    def _move(self, office: Installation, deed: Deed) -> None:
-        act = {"pause": admit.pause, "resume": admit.resume, "cancel": admit.cancel}[deed.kind]
-        act(office.store, office.auditor, NAME, reason=REASON, now=self.loop.wall())
-        if deed.kind == "resume":
-            self._note_going_on("campaign")
-        else:
-            self._note_stop("campaign")
-
-    def _stop_all(self, office: Installation, deed: Deed) -> None:
-        if deed.kind == "stop-all":
-            standing = control.stop_all(office.store, office.auditor, reason=REASON, now=self.loop.wall())
-            self._note_stop("everything")
-            if NAME in standing.paused:
-                self._note_stop("campaign")
-        else:
-            control.lift_stop(office.store, office.auditor, reason=REASON)
-            self._note_going_on("everything")
-            self._move(office, Deed(0, "resume"))
-
-    def _order_carrier(self, office: Installation, deed: Deed) -> None:
-        card, now = self.cards[CarrierCode(deed.carrier)], self.loop.wall()
-        if deed.kind == "rate":
-            control.set_rate(office.store, office.auditor, card, deed.many, reason=REASON, now=now)
-        elif deed.kind == "pause carrier":
-            control.pause_carrier(office.store, office.auditor, card, reason=REASON, now=now)
-            self._note_stop(deed.carrier)
-        else:
-            control.resume_carrier(office.store, office.auditor, card, reason=REASON, now=now)
-            self._note_going_on(deed.carrier)
-
-    def _decide(self, office: Installation, deed: Deed) -> None:
-        store, auditor, carrier, now = office.store, office.auditor, deed.carrier, self.loop.wall()
-        if deed.kind == "requeue":
-            requeue.requeue(store, auditor, NAME, carrier, deed.many, reason=REASON, now=now)
-            return
-        expect = uncertain.waiting(store, NAME, carrier).messages
-        if deed.kind == "release":
-            uncertain.release(store, auditor, NAME, carrier=carrier, expect=expect, reason=REASON, now=now)
-        else:
-            uncertain.settle(store, auditor, NAME, carrier=carrier, expect=expect, reason=REASON)
-
-    def _note_stop(self, what: str) -> None:
-        self.record.stopped_ns.append((what, self.loop.now_ns, _FOR_GOOD))
-
-    def _note_going_on(self, what: str) -> None:
-        """Close every span in which this was stopped."""
-        self.record.stopped_ns = [
-            (each, from_ns, self.loop.now_ns if until_ns == _FOR_GOOD and each == what else until_ns)
-            for each, from_ns, until_ns in self.record.stopped_ns
-        ]
+    async def _until_leased(self, carrier: str) -> None:
+        """Wait a while for messages that are leased and not begun."""
+        for _ in range(100):
+            if self.office.leased(carrier):
+                return
+            await asyncio.sleep(0.02)
 
     # -- what is watched
 
@@ -483,9 +411,17 @@ class World:
                         part.ref,
                         part.sha,
                         self.record.lives,
+                        self.loop.wall_skew_ns,
                     )
                 )
             at += length
+
+    def _note_connection(self, side: Side) -> None:
+        code = self._codes[side.port]
+        live = [each for each in self.network.sides if each.outgoing and each.process is side.process and not each.is_closing()]
+        if (count := sum(self._codes[each.port] == code for each in live)) > self.cards[code].binds:
+            self.record.faults.append(f"I13: {code}: {count} connections at once, the account has {self.cards[code].binds}")
+        self.record.hits["second host"] += side.port != self.cards[code].endpoint.port
 
 
 def _settle(future: asyncio.Future[None]) -> None:
@@ -493,23 +429,20 @@ def _settle(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
+def _armed(simulator: Simulator) -> list[Any]:
+    faults = simulator._faults
+    return [*(each for armed in faults._by_occasion.values() for each in armed), *faults._by_clock]
+
+
 def _struck(simulator: Simulator) -> Counter[str]:
     """Count how often each kind of fault struck."""
-    faults = simulator._faults
-    every = [*(each for armed in faults._by_occasion.values() for each in armed), *faults._by_clock]
+    every = _armed(simulator)
     struck = Counter({each.ordered.kind: each._struck for each in every if each._struck})
     for each in every:
         for key in ("status", "state"):
             if each._struck and key in each.ordered.values:
                 struck[f"{each.ordered.kind} {each.ordered.values[key]}"] += each._struck
     return struck
-
-
-def _owed(simulator: Simulator) -> int:
-    """Count what a carrier has to hand over yet."""
-    wheels = (simulator._answers, simulator._receipts, simulator._owed_later)
-    held = sum(len(wheel.rest()) for wheel in wheels) + len(simulator._outbox) + len(simulator._rows) + len(simulator._judged_rows)
-    return held + sum(link.session.outstanding for link in simulator._sessions)
 
 
 @contextlib.contextmanager
@@ -520,10 +453,17 @@ def _told_to(world: World) -> Iterator[None]:
         if not world._burying:
             world.record.events.append((world.loop.time(), event, values))
 
+    class Told(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            world.record.told.append(record.getMessage())
+
+    handler = Told(logging.DEBUG)
+    logging.getLogger().addHandler(handler)
     modules = [module for name, module in sys.modules.items() if name.startswith("broadcaster.") and hasattr(module, "log")]
     with contextlib.ExitStack() as stack:
         for module in modules:
             stack.enter_context(mock.patch.object(module, "log", _Log(note)))
+        stack.callback(logging.getLogger().removeHandler, handler)
         yield
 
 
@@ -535,7 +475,7 @@ def simulate(scenario: Scenario, judge: Callable[[Record], list[str]]) -> tuple[
     gc.disable()
     world = World(scenario)
     try:
-        with virtual_time(world.loop), _told_to(world):
+        with virtual_time(world.loop), _told_to(world), mock.patch.object(guard, "_BOOT_ID", world.boot_id):
             record = world.run()
             return record, [*record.faults, *judge(record)]
     finally:

@@ -19,7 +19,7 @@ from sim_world import simulate
 
 SEEDS = 200
 AT_ONCE = 5
-REGRESSIONS = (2005, 2020, 2037)
+REGRESSIONS = (224, 268, 291, 2005, 2020, 2037)
 """Seeds beyond these that were wrong once."""
 
 

@@ -38,9 +38,14 @@ class NeverQuietError(Exception):
 class Process:
     """What dies together: the tasks, timers, connections and store of one program."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, our_machine: bool = True) -> None:
         self.name = name
+        self.our_machine = our_machine
+        """Whether it reads the clock that may be set wrong."""
         self.alive = True
+        self.stopped: list[asyncio.Handle] | None = None
+        """What it would have run since it was stopped; None while it runs."""
+        self.stopped_until_s = 0.0
         self.tasks: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
         self.signals: dict[int, Callable[[], object]] = {}
         self.on_point: Callable[[str], bool] = lambda _kind: False
@@ -60,6 +65,16 @@ class Process:
             self.alive = False
             for told in self.on_death:
                 told()
+
+    def stop(self, until_s: float) -> None:
+        """Run nothing until somebody lets it go on, at `until_s`."""
+        self.stopped = []
+        self.stopped_until_s = until_s
+
+    def go_on(self, loop: VirtualLoop) -> None:
+        """Run again after it was stopped: first what was due meanwhile, in its order, but for what is cancelled by then."""
+        held, self.stopped = self.stopped or [], None
+        loop._ready.extend(handle for handle in held if not handle.cancelled())
 
     def bury(self) -> None:
         """Drop what the dead process held, so that nothing of it speaks up when it is collected."""
@@ -96,10 +111,14 @@ class _Jump:
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
-    """`wall` is the instant at which the clock begins; `wall_skew_ns` sets it wrong by so much."""
+    """`wall` is the instant at which the clock begins; `wall_skew_ns` sets our machine's wrong by so much.
 
-    def __init__(self, wall: dt.datetime) -> None:
+    Only with `may_stop` can processes be stopped and go on: what runs must then be found again.
+    """
+
+    def __init__(self, wall: dt.datetime, *, may_stop: bool = False) -> None:
         super().__init__()
+        self._may_stop = may_stop
         self._selector = _Jump(self)
         self._clock_resolution = 2e-9
         self.now_ns = 1_000_000_000
@@ -115,8 +134,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def time(self) -> float:
         return self.now_ns / 1e9
 
+    def true_ns(self) -> int:
+        return self._wall_start_ns + self.now_ns
+
     def wall_ns(self) -> int:
-        return self._wall_start_ns + self.now_ns + self.wall_skew_ns
+        owner = _OWNER.get()
+        return self.true_ns() + (self.wall_skew_ns if owner is None or owner.our_machine else 0)
 
     def wall(self) -> dt.datetime:
         return _EPOCH + dt.timedelta(microseconds=self.wall_ns() // 1000)
@@ -144,23 +167,37 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def call_soon(self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None) -> asyncio.Handle:
         owner = _OWNER.get() if context is None else context.get(_OWNER)
-        return super().call_soon(self.run_for, owner, callback, args, context=context)
+        found: list[asyncio.Handle] = []
+        handle = super().call_soon(self.run_for, owner, callback, args, found, context=context)
+        if self._may_stop:
+            found.append(handle)
+        return handle
 
     def call_at(
         self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
         owner = _OWNER.get() if context is None else context.get(_OWNER)
-        return super().call_at(when, self.run_for, owner, callback, args, context=context)
+        found: list[asyncio.Handle] = []
+        handle = super().call_at(when, self.run_for, owner, callback, args, found, context=context)
+        if self._may_stop:
+            found.append(handle)
+        return handle
 
     def call_soon_threadsafe(
         self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
         return self.call_soon(callback, *args, context=context)
 
-    def run_for(self, owner: Process | None, callback: Callable[..., object], args: tuple[Any, ...]) -> None:
-        """Run one callback of a process, if it still lives."""
-        if owner is not None and not owner.alive:
-            return
+    def run_for(
+        self, owner: Process | None, callback: Callable[..., object], args: tuple[Any, ...], found: list[asyncio.Handle]
+    ) -> None:
+        """Run one callback of a process, if it still lives; of a stopped one, once it goes on."""
+        if owner is not None:
+            if not owner.alive:
+                return
+            if owner.stopped is not None:
+                owner.stopped += found
+                return
         with contextlib.suppress(Crash):
             callback(*args)
 

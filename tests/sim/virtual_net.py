@@ -76,7 +76,8 @@ class Listener:
 
 
 class Network:
-    """All connections of one simulation. `rng` makes every choice; `on_write` is told of each write: its side and the octets."""
+    """All connections of one simulation. `rng` makes every choice; `on_write` is told of each write: its side and the octets,
+    `on_connect` of each connection that somebody made."""
 
     def __init__(self, loop: VirtualLoop, weather: Weather, rng: random.Random) -> None:
         self.loop = loop
@@ -85,8 +86,12 @@ class Network:
         self.listeners: dict[int, Listener] = {}
         self.sides: list[Side] = []
         self.made = 0
+        self.dead: set[int] = set()
+        """Ports at which nobody answers."""
         self.hits: dict[str, int] = {}
         self.on_write: Callable[[Side, bytes], None] = lambda _side, _data: None
+        self.on_connect: Callable[[Side], None] = lambda _side: None
+        self.on_end: Callable[[Side], None] = lambda _side: None
         self._next_port = 20_000
 
     def hit(self, what: str) -> None:
@@ -112,7 +117,9 @@ class Network:
             await asyncio.Event().wait()
         await asyncio.sleep(latency_s)
         listener = self.listeners.get(port)
-        dead = listener is None or (listener.process is not None and not listener.process.alive)
+        dead = port in self.dead or listener is None or (listener.process is not None and not listener.process.alive)
+        if port in self.dead:
+            self.hit("host dead")
         if listener is None or dead or (self.stormy and rng.random() < weather.refuse_share):
             self.hit("refused")
             raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
@@ -128,7 +135,15 @@ class Network:
             )
             self.loop.call_later(rng.uniform(*weather.strike_s), kind)
         ours.open(factory)
+        self.on_connect(ours)
         return ours, ours.get_protocol()
+
+    def fail(self, port: int) -> None:
+        """Let the host at this port answer nobody any more."""
+        self.dead.add(port)
+        for side in self.sides:
+            if side.outgoing and side.port == port:
+                side.reset_path()
 
     def died(self, process: Process, *, power: bool) -> None:
         """Let the other ends learn what a process's death tells them: what the kernel still sends, or nothing."""
@@ -317,6 +332,7 @@ class Side(asyncio.Transport):
 
     def _end(self, error: Exception | None) -> None:
         self.gone = True
+        self.network.on_end(self)
         self._received.clear()
         if self._timeout is not None:
             self._timeout.cancel()

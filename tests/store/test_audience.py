@@ -16,6 +16,7 @@ from broadcaster.store import audience
 from broadcaster.store.audience import Count, Rule
 from broadcaster.store.campaigns import change_lane, insert_campaign, insert_lane, lanes
 from broadcaster.store.engine import Store, append
+from broadcaster.store.ports import put_ports
 from broadcaster.store.schema import EXCLUDED_FROM, cell, opt_out, roster, subscriber
 
 CARRIERS = ("gmobile", "mobifone", "viettel")
@@ -34,6 +35,8 @@ class Row(NamedTuple):
 class World(NamedTuple):
     rows: list[Row]
     refusing: set[bytes]
+    moved: dict[bytes, tuple[str, int]]
+    """Token → carrier moved to, since when."""
 
 
 def a_world(store: Store, seed: int, people: int) -> World:
@@ -45,7 +48,11 @@ def a_world(store: Store, seed: int, people: int) -> World:
         for token in tokens
         for roster_id in sorted(chance.sample([1, 2, 3], chance.choice([1, 1, 1, 2, 3])))
     ]
-    world = World(rows, set(chance.sample(tokens, people // 5)))
+    moved = {
+        token: (chance.choice(CARRIERS), OBSERVED_S - chance.choice([0, 24, 60]) * HOUR_S)
+        for token in chance.sample(tokens, people // 3)
+    }
+    world = World(rows, set(chance.sample(tokens, people // 5)), moved)
     cells = {(carrier, area): number for number, (carrier, area) in enumerate(((c, a) for c in CARRIERS for a in AREAS), 1)}
     with store.write() as connection:
         append(
@@ -56,7 +63,7 @@ def a_world(store: Store, seed: int, people: int) -> World:
         )
         for roster_id, carrier in enumerate(CARRIERS, 1):
             mine = [row for row in rows if row.roster_id == roster_id]
-            values = (roster_id, carrier, "f", "s", "b", OBSERVED_S * 1000 + 999, 0, len(mine), len(mine), True, b"")
+            values = (roster_id, carrier, "f", "s", "b", "2026-01-01", OBSERVED_S * 1000 + 999, 0, len(mine), len(mine), True, b"")
             names = [name.name for name in roster.columns if name.name != "commitment"]
             append(connection, roster, names, [values])
             append(
@@ -66,6 +73,7 @@ def a_world(store: Store, seed: int, people: int) -> World:
                 [(roster_id, row.token, cells[carrier, row.area], row.seen_s) for row in mine],
             )
         append(connection, opt_out, ("token", "since_ms"), [(token, 1) for token in world.refusing])
+        put_ports(connection, [(token, *move) for token, move in world.moved.items()])
     return world
 
 
@@ -76,7 +84,15 @@ def expected(world: World, rule: Rule) -> dict[bytes, list[Count]]:
         if row.roster_id not in rule.roster_ids:
             continue
         rivals = [other for other in world.rows if other.token == row.token and other.roster_id in rule.roster_ids]
-        first = min(rivals, key=lambda other: (-other.seen_s, other.roster_id))
+        carrier, since_s = world.moved.get(row.token, ("", 0))
+        first = min(
+            rivals,
+            key=lambda other: (
+                not (CARRIERS[other.roster_id - 1] == carrier and since_s <= other.seen_s),
+                -other.seen_s,
+                other.roster_id,
+            ),
+        )
         if rule.communes and row.area is not None and row.area not in rule.communes:
             continue
         if row is not first:

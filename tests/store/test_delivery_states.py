@@ -18,7 +18,7 @@ from broadcaster.store.messages import Leased, Outcome
 from broadcaster.store.receipts import Received
 
 MESSAGES = 20
-LATER_MS = 500
+LATER_MS = 90_000
 CHECKED = 0.4
 """How often a step is followed by a check, which folds everything first; the other steps meet states that lag behind."""
 FINALS = (State.DELIVERED, State.UNDELIVERABLE, State.EXPIRED)
@@ -172,12 +172,21 @@ class World:
             known[attempt] = state
 
     def crash(self) -> None:
-        """The process dies; the next one names what it left. A part is unknown unless it has an answer that stands."""
+        """The process dies; the next one names what it left. A part is unknown unless it has an answer.
+
+        What was answered with a refusal that may pass waits for its next try, as it would have.
+        """
         for item in itertools.chain.from_iterable(self.open.values()):
-            for part in range(1, self.lane.parts + 1):
-                known = self.attempts.setdefault((item.id, part), {})
-                if not known or join(known.values()) is State.RETRY:
+            coming = {part for part, _ in item.parts}
+            parts = {part: self.attempts.setdefault((item.id, part), {}) for part in range(1, self.lane.parts + 1)}
+            refused = any(State.REFUSED in known.values() for known in parts.values())
+            for part, known in parts.items():
+                if part in coming or not known:
                     known[max(known, default=0) + 1] = State.UNCERTAIN
+                elif join(known.values()) is State.RETRY and refused:
+                    known[max(known) + 1] = State.REFUSED
+            if self.states()[item.id] is State.RETRY:
+                self.set_aside.add(item.id)
         self.open.clear()
         self.epoch += 1
         left = 1

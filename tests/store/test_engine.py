@@ -19,7 +19,7 @@ from broadcaster.store import engine
 from broadcaster.store.engine import Store, append, execute_many, open_store, service_lock, service_running, sound_sqlite
 from broadcaster.store.schema import opt_out
 
-pytestmark = pytest.mark.sqlite_only
+pytestmark = pytest.mark.sqlite_only(reason="pragmas, lock file, permissions of the file")
 
 HOLD = """
 import fcntl, os, sys
@@ -54,6 +54,17 @@ def pragma(store: Store, name: str) -> object:
 )
 def test_promises_of_a_connection(store: Store, name: str, value: object) -> None:
     assert pragma(store, name) == value
+
+
+def test_only_what_can_be_redone_does_not_wait_for_the_disk(make_store: Callable[..., Store]) -> None:
+    store = make_store(service=True)
+    for redone, expected in ((False, 2), (True, 1), (True, 1), (False, 2)):
+        with store.write(can_be_redone=redone) as connection:
+            assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == expected
+    with store.write(can_be_redone=True):
+        pass
+    with store.read() as connection:
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
 
 
 def test_only_the_service_checkpoints_while_it_runs(make_store: Callable[..., Store]) -> None:

@@ -178,11 +178,62 @@ def test_what_a_crash_left_is_uncertain(store: Store, lane_of: Callable[..., Lan
     assert recover(store) == 0
 
 
+def test_what_was_certainly_refused_before_a_crash_goes_on_waiting(
+    store: Store, lane_of: Callable[..., Lane], tally_agrees: Check
+) -> None:
+    """Its message had not ended yet, because of another part: only that one is unknown."""
+    lane = lane_of(4, parts=2)
+    first = lane.first_id
+    with store.write() as connection:
+        messages.open_range(connection, lane.id, 1, 1, 4, 2, 50)
+    record(
+        store,
+        outcome(first, State.RETRY, status=8),  # and part 2 is on its way
+        outcome(first + 1, State.RETRY, status=8),
+        outcome(first + 1, State.REFUSED, part=2, status=0x0B),
+        outcome(first + 2, State.ACCEPTED),
+        outcome(first + 2, State.RETRY, part=2, reason="released"),
+        outcome(first + 3, State.RETRY, status=0x58, reason="link"),  # may have been written again
+        outcome(first + 3, State.ACCEPTED, part=2),
+    )
+    assert recover(store, limit=1) == 4 + 1  # the call that finds nothing more counts one
+    assert states(store) == [State.RETRY, State.REFUSED, State.RETRY, State.UNCERTAIN]
+    lost = "SELECT (message_id - :first) || '/' || part || '/' || state FROM submission WHERE answered_ms = 99 ORDER BY 1"
+    with store.read() as connection:
+        found = list(connection.execute(text(lost), {"first": first}).scalars())
+        tally_agrees(connection)
+        assert messages.due_ids(connection, lane.id, 99 + messages.RECOVERED_WAIT_MS - 1, 9) == []
+        assert messages.due_ids(connection, lane.id, 99 + messages.RECOVERED_WAIT_MS, 9) == [first, first + 2]
+    assert found == ["0/2/20", "1/1/10", "3/1/20"]
+    with store.write() as connection:
+        _, leased = messages.open_list(connection, lane.id, 2, [first, first + 2], 2, 99)
+    assert [list(each.parts) for each in leased] == [[(1, 2)], [(2, 2)]]
+    assert column(store, "SELECT crashed FROM lease WHERE closed_ms = 99") == [1]
+
+
+def test_a_crash_counts_against_the_quota_of_the_day_of_its_lease(store: Store, lane_of: Callable[..., Lane]) -> None:
+    lane, day_ms = lane_of(7), 86_400_000
+    record(store, outcome(lane.first_id + 6, State.RETRY, status=8), later=[(5, lane.first_id + 6)])
+    with store.write() as connection:
+        messages.open_range(connection, lane.id, 1, 1, 3, 1, 50)
+        messages.open_range(connection, lane.id, 1, 4, 6, 1, 50 + day_ms)
+    record(store, outcome(lane.first_id, State.ACCEPTED))
+    while recover(store, limit=2):
+        pass
+    assert column(store, "SELECT day || ' ' || parts FROM usage ORDER BY day") == ["1970-01-01 2", "1970-01-02 3"]
+
+
 def test_a_second_try_under_way_in_a_crash_is_uncertain(store: Store, lane_of: Callable[..., Lane]) -> None:
     lane = lane_of(2)
     first = lane.first_id
+    with store.write() as connection:
+        lease_id, _ = messages.open_range(connection, lane.id, 1, 1, 2, 1, 50)
+        messages.close_leases(connection, [lease_id], 50)
     record(
-        store, outcome(first, State.RETRY, status=8), outcome(first + 1, State.RETRY, status=8), later=[(5, first), (6, first + 1)]
+        store,
+        outcome(first, State.RETRY, status=8, lease=lease_id),
+        outcome(first + 1, State.RETRY, status=8, lease=lease_id),
+        later=[(5, first), (6, first + 1)],
     )
     with store.write() as connection:
         messages.open_list(connection, lane.id, 1, [first], 1, 50)

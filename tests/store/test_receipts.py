@@ -9,13 +9,14 @@ import pytest
 from sqlalchemy import Connection, text
 
 from broadcaster.model import State
-from broadcaster.store import messages, receipts
+from broadcaster.store import messages, receipt_faults, receipts
 from broadcaster.store.campaigns import Lane
 from broadcaster.store.engine import Store
 from broadcaster.store.messages import Outcome
 from broadcaster.store.receipts import Received
 
 Check = Callable[[Connection], None]
+WEEK_MS = 7 * 86_400_000
 
 
 def token_of(number: int) -> bytes:
@@ -137,14 +138,78 @@ def test_an_intermediate_receipt_decides_nothing(store: Store, lane_of: Callable
     assert states(store) == [State.DELIVERED]
 
 
-def test_of_two_candidates_the_newest_gets_it(store: Store, lane_of: Callable[..., Lane], tally_agrees: Check) -> None:
+def faults(store: Store) -> dict[str, dict[str, int]]:
+    with store.read() as connection:
+        return receipt_faults.faults_by_carrier(connection)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_of_two_messages_that_fit_none_gets_it(store: Store, lane_of: Callable[..., Lane], tally_agrees: Check, first: bool) -> None:
+    """Whether the receipt comes after both answers, or waits for them."""
     older, newer = lane_of(1), lane_of(1, name="hai")
-    accept(store, newer.first_id, "a1", answered_ms=9)
-    accept(store, older.first_id, "a1", answered_ms=8)
-    assert receive(store, receipt("a1")) == 1
-    assert states(store) == [State.ACCEPTED, State.DELIVERED]
+    if first:
+        assert receive(store, receipt("a1", state=State.UNDELIVERABLE)) == 0
+        with store.write() as connection:
+            rows = [Outcome(lane.first_id, 1, 1, 1, "viettel", int(State.ACCEPTED), 0, "a1", 1, 7, None) for lane in (older, newer)]
+            messages.record_outcomes(connection, rows)
+            messages.choose(connection, [newer.first_id])
+            receipts.settle_waiting(connection)
+            messages.fold(connection, {older.first_id, newer.first_id})
+    else:
+        accept(store, older.first_id, "a1", answered_ms=8)
+        accept(store, newer.first_id, "a1", answered_ms=9)
+        assert receive(store, receipt("a1", state=State.UNDELIVERABLE), receipt("b2")) == 0
+        assert faults(store) == {"viettel": {"two_candidates": 1}}
+    with store.write() as connection:
+        assert receipts.match(connection) == 0
+    assert states(store) == [State.ACCEPTED, State.ACCEPTED]
+    assert unmatched(store) == (1 if first else 2)
     with store.read() as connection:
         tally_agrees(connection)
+
+
+def test_two_parts_of_one_message_are_two_candidates(store: Store, lane_of: Callable[..., Lane]) -> None:
+    lane = lane_of(1, parts=2)
+    accept(store, lane.first_id, "a1")
+    accept(store, lane.first_id, "a1", part=2)
+    assert receive(store, receipt("a1")) == 0
+    assert states(store) == [State.ACCEPTED]
+
+
+def test_of_two_attempts_at_one_part_the_newest_gets_it(store: Store, lane_of: Callable[..., Lane]) -> None:
+    lane = lane_of(1)
+    with store.write() as connection:
+        rows = [Outcome(lane.first_id, 1, n, 1, "viettel", int(State.ACCEPTED), 0, "a1", 1, 7 + n, None) for n in (1, 2)]
+        messages.record_outcomes(connection, rows)
+    assert receive(store, receipt("a1")) == 1
+    with store.read() as connection:
+        found = connection.execute(text("SELECT state FROM submission ORDER BY attempt")).scalars()
+        assert list(found) == [State.ACCEPTED, State.DELIVERED]
+    assert states(store) == [State.DELIVERED]
+    assert faults(store) == {}
+
+
+@pytest.mark.parametrize("after_ms", [-WEEK_MS - 1, -WEEK_MS, WEEK_MS, WEEK_MS + 1])
+def test_an_answer_more_than_seven_days_off_is_another_part_s(store: Store, lane_of: Callable[..., Lane], after_ms: int) -> None:
+    lane = lane_of(1)
+    now_ms = 10 * WEEK_MS
+    fits = abs(after_ms) <= WEEK_MS
+    if after_ms < 0:
+        receive(store, receipt("a1", received_ms=now_ms + after_ms))
+        assert accept(store, lane.first_id, "a1", answered_ms=now_ms) == fits
+    else:
+        accept(store, lane.first_id, "a1", answered_ms=now_ms)
+        assert receive(store, receipt("a1", received_ms=now_ms + after_ms)) == fits
+    assert states(store) == [State.DELIVERED if fits else State.ACCEPTED]
+    assert unmatched(store) == (not fits)
+
+
+def test_an_id_used_again_after_seven_days_is_the_newer_one_s(store: Store, lane_of: Callable[..., Lane]) -> None:
+    older, newer = lane_of(1), lane_of(1, name="hai")
+    accept(store, older.first_id, "a1", answered_ms=0)
+    accept(store, newer.first_id, "a1", answered_ms=WEEK_MS)
+    assert receive(store, receipt("a1", received_ms=WEEK_MS + 1)) == 1
+    assert states(store) == [State.ACCEPTED, State.DELIVERED]
 
 
 def test_a_message_is_delivered_with_its_last_part(store: Store, lane_of: Callable[..., Lane], tally_agrees: Check) -> None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
+from broadcaster.errors import StoreError
+from broadcaster.rules.refusal import Scope
 from broadcaster.store import refusals as table
 from broadcaster.store.engine import Store
+from broadcaster.store.journal import Journal
 from broadcaster.store.refusals import Refusal, Reply
 
 TOKENS = [bytes([number]) * 16 for number in range(4)]
@@ -19,6 +25,7 @@ entries = st.builds(
     source=st.just("reply"),
     evidence=st.just("TC"),
     at_ms=st.integers(0, 9),
+    scope=st.sampled_from(Scope),
 )
 
 
@@ -40,10 +47,72 @@ def test_the_last_word_of_each_number_counts(store: Store, batches: list[list[Re
     assert set(refusing(store)) == {token for token, refuses in {item.token: item.refuses for item in told}.items() if refuses}
     with store.read() as connection:
         newest, news = table.refusals_after(connection, 0)
-        assert news == [(item.token, item.refuses) for item in told]
+        assert news == told
         assert table.count_refusing(connection) == len(refusing(store))
         assert table.refusals_after(connection, newest) == (newest, [])
         assert newest == table.newest_refusal_id(connection)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@given(before=st.lists(entries, max_size=6), after=st.lists(entries, max_size=6))
+def test_what_a_restored_database_forgot_comes_back_from_the_journal(
+    store: Store, tmp_path_factory: pytest.TempPathFactory, before: list[Refusal], after: list[Refusal]
+) -> None:
+    journal = Journal(tmp_path_factory.mktemp("second") / "refusals.journal")
+    told = [item._replace(at_ms=at_ms) for at_ms, item in enumerate([*before, *after])]
+    with store.write() as connection:
+        connection.execute(text("DELETE FROM opt_out"))
+        connection.execute(text("DELETE FROM refusal"))
+        table.record_refusals(connection, told[: len(before)], journal)
+    journal.append([table._entry(item) for item in told[len(before) :]])
+    for restored in (len(after), 0):
+        with store.write() as connection:
+            assert table.replay_refusals(connection, journal) == (len(told), restored)
+    last = {item.token: item for item in told}
+    with store.read() as connection:
+        assert table.refusals_after(connection, 0)[1] == told
+        kept = {row.token: row.scope for row in connection.execute(text("SELECT token, scope FROM opt_out"))}
+    assert kept == {token: item.scope for token, item in last.items() if item.refuses}
+
+
+def test_what_was_said_later_stands_against_an_older_entry_of_the_journal(store: Store, tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "refusals.journal")
+    journal.append([table._entry(Refusal(TOKENS[0], True, "reply", "TC", 5))])
+    with store.write() as connection:
+        table.record_refusals(connection, [Refusal(TOKENS[0], False, "reply", "DK", 9)])
+        assert table.replay_refusals(connection, journal) == (1, 0)
+    assert refusing(store) == {}
+
+
+def test_a_wider_refusal_counts_from_when_it_was_widened(store: Store) -> None:
+    for at_ms, scope in ((1, Scope.ADVISORY), (5, Scope.ALL), (9, Scope.ALL)):
+        with store.write() as connection:
+            table.record_refusals(connection, [Refusal(TOKENS[0], True, "cli", "", at_ms, scope)])
+    assert refusing(store) == {TOKENS[0]: 5}
+
+
+def test_without_the_journal_nothing_is_recorded(store: Store, tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "no-such-folder" / "refusals.journal")
+    with pytest.raises(StoreError), store.write() as connection:
+        table.record_refusals(connection, [Refusal(TOKENS[0], True, "cli", "", 1)], journal)
+    assert refusing(store) == {}
+
+
+def test_a_line_cut_off_by_a_crash_is_passed_over_and_the_next_one_is_whole(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "refusals.journal")
+    journal.append([{"at_ms": 1}, {"at_ms": 2}])
+    journal.path.write_bytes(journal.path.read_bytes()[:-9])
+    journal.append([{"at_ms": 3}])
+    assert list(journal.entries()) == [{"at_ms": 1}, {"at_ms": 3}]
+    assert journal.path.stat().st_mode & 0o777 == 0o600
+
+
+def test_an_altered_line_is_named(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "refusals.journal")
+    journal.append([{"at_ms": 1}, {"at_ms": 2}])
+    journal.path.write_bytes(journal.path.read_bytes().replace(b'"at_ms": 2', b'"at_ms": 7'))
+    with pytest.raises(StoreError, match="2"):
+        list(journal.entries())
 
 
 def test_repeating_keeps_the_first_time(store: Store) -> None:

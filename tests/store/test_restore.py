@@ -16,11 +16,12 @@ from broadcaster.store import restore
 from broadcaster.store.audit import Auditor, entries, first_break
 from broadcaster.store.campaigns import Lane, change_campaign, change_lane, find_campaign, insert_campaign, lanes, next_epoch
 from broadcaster.store.engine import Store
-from broadcaster.store.messages import Outcome, close_leases, defer, open_list, open_range, record_outcomes
+from broadcaster.store.messages import Outcome, close_leases, defer, fold_all, open_list, open_range, record_outcomes
+from broadcaster.store.refused import count_requeue
 from broadcaster.store.restore import Doubt, adopt, doubt_about, survey
 from broadcaster.store.sidecar import Mark, mark_of, read_mark, write_mark
 
-pytestmark = pytest.mark.sqlite_only
+pytestmark = pytest.mark.sqlite_only(reason="a copy put back is known by the file's inode and the note beside it")
 NOW_MS = 1_800_000_000_000
 Check = Callable[..., None]
 
@@ -195,6 +196,54 @@ def test_second_tries_may_have_been_made_in_the_gap(installed_store: Store, run_
     store = put_back(installed_store, copy)
     assert take_over(store, auditor).uncertain == 3
     assert states(store) == [State.UNCERTAIN] * 3 + [State.READY]
+    store.close()
+
+
+@pytest.mark.parametrize("before", [CampaignState.RUNNING, CampaignState.FINISHED])
+@pytest.mark.parametrize("known", ["requeued", "not requeued", "no note"])
+def test_what_was_refused_may_have_been_requeued_in_the_gap(
+    installed_store: Store,
+    run_lane: Callable[..., Lane],
+    auditor: Auditor,
+    tally_agrees: Check,
+    known: str,
+    before: CampaignState,
+) -> None:
+    """This copy holds them to be certainly not reached: sent again now, they might get it twice, and nothing would say so."""
+    lanes_ = {name: run_lane(4, 2, name=name) for name in ("mot", "hai")}
+    for lane in lanes_.values():
+        lease_next(installed_store, lane, 3, state=State.REFUSED)
+        lease_next(installed_store, lane, 1, state=State.ACCEPTED)
+        with installed_store.write() as connection:
+            fold_all(connection)
+            change_campaign(connection, lane.campaign_id, before, deadline_ms=NOW_MS + 60_000)
+    with installed_store.write() as connection:
+        # One that was over before this copy was made can have been requeued by nobody.
+        change_campaign(connection, lanes_["hai"].campaign_id, before, deadline_ms=NOW_MS)
+    copy = back_up(installed_store)
+    with installed_store.write() as connection:
+        next_epoch(connection)
+        if known == "requeued":
+            count_requeue(connection, lanes_["mot"].campaign_id)
+    note(installed_store)
+    store = put_back(installed_store, copy)
+    assert store.path is not None
+    if known == "no note":
+        with store.write() as connection:
+            next_epoch(connection)
+        store.path.with_name(store.path.name + ".high-water").unlink()
+    found = take_over(store, auditor)
+    doubtful = known != "not requeued"
+    assert found.uncertain == 3 * doubtful
+    assert states(store) == [State.UNCERTAIN if doubtful else State.REFUSED] * 3 + [State.ACCEPTED] + [State.REFUSED] * 3 + [
+        State.ACCEPTED
+    ]
+    with store.read() as connection:
+        tally_agrees(connection)
+        reasons = connection.execute(text("SELECT DISTINCT reason FROM submission WHERE state = 20")).scalars()
+        assert list(reasons) == ["restored"] * doubtful
+        assert find_campaign(connection, "mot").state is (CampaignState.PAUSED if before is CampaignState.RUNNING else before)
+    assert take_over(store, auditor).uncertain == 0
     store.close()
 
 

@@ -20,7 +20,8 @@ def begin(store: Store, carrier: CarrierCode = VIETTEL, sha: str = "sha") -> Ros
             carrier=carrier,
             file_name="export.csv",
             file_sha256=sha,
-            legal_basis="công văn",
+            legal_basis="1/CV",
+            requested_on="2026-03-02",
             observed_ms=1,
             imported_ms=2,
             salt=b"s" * 16,
@@ -79,7 +80,9 @@ def test_only_the_newest_roster_of_a_carrier_stands_for_its_file(store: Store) -
 
 def test_of_several_rows_for_one_number_the_one_seen_last_stays(store: Store) -> None:
     roster_id = begin(store)
-    add(store, roster_id, (1, 11, 100), (2, 12, 100), (1, 13, 300), (1, 14, 200))
+    add(store, roster_id, (1, 11, 100), (2, 12, 100))
+    add(store, roster_id, (1, 13, 300))
+    add(store, roster_id, (1, 14, 200))
     add(store, roster_id, (2, 15, 50), (1, 16, 301), (3, 17, 1))
     with store.read() as connection:
         found = connection.execute(text("SELECT cell_id, seen_s FROM subscriber ORDER BY token")).all()

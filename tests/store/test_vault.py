@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+from array import array
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broadcaster.errors import ConfigurationError, StoreError
-from broadcaster.store.vault import Vault, commitment, read_key_file, write_key_file
+from broadcaster.store.vault import Vault, commitment, commitment_of_blocks, read_key_file, write_key_file
 
 VAULT = Vault(bytes(range(32)))
 OTHER = Vault(bytes(32))
@@ -105,3 +107,14 @@ def test_a_key_file_that_is_not_there_or_no_file(tmp_path: Path) -> None:
     for path in (tmp_path / "none.key", tmp_path):
         with pytest.raises(ConfigurationError):
             read_key_file(path)
+
+
+@given(st.lists(st.integers(84_300_000_000, 84_999_999_999), max_size=60))
+def test_a_commitment_over_blocks_is_that_over_the_numbers(numbers: list[int]) -> None:
+    by_head: dict[int, array[int]] = {}
+    for number in numbers:
+        by_head.setdefault(number // 10_000_000, array("Q")).append(number)
+    blocks = [by_head[head] for head in sorted(by_head)]
+    assert commitment_of_blocks(blocks, b"salt") == commitment(reversed(numbers), b"salt")
+    plain = b"".join(number.to_bytes(8, "big") for number in sorted(set(numbers)))
+    assert commitment(numbers, b"salt") == hashlib.sha256(b"broadcaster-roster-v1" + b"salt" + plain).hexdigest()

@@ -142,6 +142,40 @@ def test_nothing_is_resolved_while_its_commit_is_under_way(make_store: Callable[
     with_writer(store, use)
 
 
+def test_what_is_apart_holds_up_no_group(make_store: Callable[..., Store]) -> None:
+    store = make_store(service=True)
+
+    async def use(writer: Writer) -> None:
+        first, long = Gate(), Gate()
+        held = writer.submit(first)
+        await asyncio.to_thread(first.entered.wait)
+        apart = [writer.submit_apart(long), writer.submit_apart(insert(9))]
+        quick = writer.submit(insert(1))
+        first.opened.set()
+        await asyncio.gather(held, quick)
+        assert stored(store) == [1]
+        assert not any(piece.done() for piece in apart)
+        behind = writer.submit(insert(2))
+        long.opened.set()
+        assert await asyncio.gather(*apart, behind) == [None, 9, 2]
+
+    with_writer(store, use)
+    assert stored(store) == [1, 2, 9]
+
+
+def test_what_is_apart_fails_alone_and_is_finished_at_the_end(make_store: Callable[..., Store]) -> None:
+    store = make_store(service=True)
+
+    async def main() -> list[Any]:
+        writer = Writer(store)
+        pieces = [writer.submit_apart(work) for work in (insert(1), faulty, insert(2))]
+        await writer.close()
+        return await asyncio.gather(*pieces, return_exceptions=True)
+
+    assert [type(item).__name__ for item in asyncio.run(main())] == ["int", "ZeroDivisionError", "int"]
+    assert stored(store) == [1, 2]
+
+
 def test_a_faulty_piece_fails_alone(make_store: Callable[..., Store]) -> None:
     store = make_store(service=True)
 
@@ -158,7 +192,7 @@ def test_a_faulty_piece_fails_alone(make_store: Callable[..., Store]) -> None:
     assert stored(store) == [1, 2, 3]
 
 
-@pytest.mark.sqlite_only
+@pytest.mark.sqlite_only(reason="PostgreSQL locks rows, not the database")
 def test_a_locked_database_is_told_and_survived(make_store: Callable[..., Store], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "BUSY_TIMEOUT_MS", 1)
     service, other = make_store(service=True), make_store()

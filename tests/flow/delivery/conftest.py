@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +25,7 @@ from broadcaster.rules import approval as rule
 from broadcaster.rules.lifecycle import Action
 from broadcaster.rules.order import order_to_json
 from broadcaster.rules.wire import pieces
+from broadcaster.smpp.submit import Submit
 from broadcaster.store import messages
 from broadcaster.store.audit import Auditor, fingerprint
 from broadcaster.store.campaigns import (
@@ -111,6 +112,10 @@ class ScriptedLink:
         self.log.append((self._clock.ns, context.message.id, context.part, context.attempt))
         self.references.append((reference, part_reference))
         self.most_outstanding = max(self.most_outstanding, len(self.flights))
+
+    def submit_all(self, parts: Sequence[Submit]) -> None:
+        for part in parts:
+            self.submit(*part)
 
     def flush(self) -> None:
         pass
@@ -309,6 +314,7 @@ class Stage:
             plan=read_plan(),
             refused=field.refused,
             acknowledge=acknowledge,
+            now=field.clock.now,
         )
 
     async def calm(self) -> None:
@@ -316,7 +322,7 @@ class Stage:
         for _ in range(500):
             await self.writer.submit(messages.fold_all)
             await asyncio.sleep(0)
-            if not self.sender._leasing and not self.sender._outcomes._busy:
+            if not self.sender._leasing and not self.sender._outcomes.busy:
                 return
         pytest.fail("the sender never came to rest")
 

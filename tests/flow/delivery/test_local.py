@@ -125,7 +125,7 @@ def test_a_cancellation_while_the_messages_are_written_out_stands(field, monkeyp
         assert field.campaign().state is CampaignState.CANCELLED
         assert steps_taken == ["first"]
 
-    play(field, scene, state="scheduled", started_ms="NULL", enlisted="0", planned_ms=in_s(field, 0))
+    play(field, scene, state="scheduled", started_ms="NULL", enlisted="false", planned_ms=in_s(field, 0))
     assert field.link.log == []
     assert set(field.states().values()) == {State.CANCELLED}
 

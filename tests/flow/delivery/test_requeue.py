@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from broadcaster.errors import NotFoundError, RefusedError
-from broadcaster.flow import admit, requeue
+from broadcaster.flow import admit, requeue, slices
 from broadcaster.model import CampaignState, State
 from broadcaster.store.campaigns import change_campaign, insert_campaign
 from broadcaster.store.refusals import Refusal, record_refusals
@@ -241,8 +241,33 @@ def test_a_preview_counts_and_changes_nothing(field):
     assert field.audited("requeue") == 0
 
 
+@pytest.mark.parametrize(("expect", "agrees"), [(0, False), (1, False), (2, True), (3, False)])
+def test_another_number_than_was_typed_is_refused(field, expect, agrees):
+    field.warn(5, card={"window": 5})
+
+    async def scene(stage):
+        await stage.answer(NO_ROUTE, 0, 0, NO_ROUTE, 0)
+
+    field.play(scene)
+
+    def order_of():
+        return requeue.requeue(
+            field.store, field.auditor, "dien-tap", "viettel", NO_ROUTE, reason="x", now=field.clock.now(), expect=expect
+        )
+
+    if agrees:
+        assert order_of().messages == 2
+    else:
+        with pytest.raises(RefusedError, match="2"):
+            order_of()
+    assert Counter(field.states().values())[State.RETRY if agrees else State.REFUSED] == 2
+    assert field.audited("requeue") == agrees
+    # What a note beside the database tells of an older copy (I18).
+    assert field.campaign().requeues == agrees
+
+
 def test_many_are_requeued_slice_by_slice(field, monkeypatch):
-    monkeypatch.setattr(requeue, "SLICE", 3)
+    monkeypatch.setattr(slices, "SLICE", 3)
     field.warn(10, card={"window": 10})
 
     async def scene(stage):

@@ -13,8 +13,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from broadcaster.errors import StoreError
+from broadcaster.flow.account import Account
 from broadcaster.lang import Said
 from broadcaster.model import DailyWindow, State
+from broadcaster.store.suspicion import past_of
 
 THROTTLED, QUEUE_FULL, SYSTEM_ERROR, BAD_NUMBER, NOT_BOUND = 0x58, 0x14, 0x08, 0x0B, 0x04
 LONG = "CANH BAO LUA DAO " * 26  # three parts
@@ -376,7 +378,7 @@ def test_a_lease_that_comes_after_the_pause_is_given_back(field):
         await stage.answer_everything()
         written = len(stage.link.log)
         stage.account.assign(field.job())
-        stage.sender._lease_more()
+        stage.sender._hand_over()
         assert stage.sender._leasing
         stage.account.assign({})
         await stage.calm()
@@ -593,26 +595,39 @@ def test_too_many_refusals_halt_the_lane_and_say_so(field, monkeypatch, fails_at
     assert field.tallied() == 200
 
 
+@pytest.mark.parametrize("restarts", [(), (1,), (2,), (1, 2)])
 @pytest.mark.parametrize("happens", ["nothing", "something is taken", "a person resumes"])
-def test_what_halted_the_carrier_halts_a_campaign_that_starts_later_at_its_first_refusal(field, happens):
-    """F54, F55: until the carrier takes something, or a person lets it go on, its cause is taken to stand."""
+def test_what_halted_the_carrier_halts_a_campaign_that_starts_later_at_its_first_refusal(field, happens, restarts):
+    """F54, F55: until the carrier takes something, or a person lets it go on, its cause is taken to stand, restarts or not."""
     field.warn(200, card={"window": 10})
 
     async def scene(stage):
+        account = stage.account
+
+        async def restart(number):
+            await stage.calm()
+            if number not in restarts:
+                return account
+            with field.store.read() as connection:
+                past = past_of(connection, field.card.code)
+            gate, refused = field.gate(), field.refused
+            return Account(field.card, writer=stage.writer, gate=gate, refused=refused, clock=field.clock, past=past)
+
         stage.link.answer_all(BAD_NUMBER)
-        await stage.calm()
-        stage.account.assign({})
+        account = await restart(1)
+        account.assign({})
         (job,) = field.job().values()
         later = job._replace(lane_id=job.lane_id + 1)
         if happens == "a person resumes":
             field.sql("UPDATE lane SET halted = NULL")
-            stage.account.assign({job.lane_id: job})
-            stage.account.assign({})
-        stage.account.assign({later.lane_id: later})
+            account.assign({job.lane_id: job})
+            account.assign({})
         if happens == "something is taken":
-            stage.account.note_accepted(1)
-        stage.account.note_refused(BAD_NUMBER)
-        assert stage.account.excess() == (BAD_NUMBER if happens == "nothing" else None)
+            account.note_accepted(1)
+        account = await restart(2)
+        account.assign({later.lane_id: later})
+        account.note_refused(BAD_NUMBER)
+        assert account.excess() == (BAD_NUMBER if happens == "nothing" else None)
 
     field.play(scene)
     assert field.audited("carrier-halt") == 1
@@ -627,12 +642,31 @@ def test_a_card_that_cuts_otherwise_than_signed_halts_the_lane_before_a_byte(fie
     assert field.sql("SELECT count(*) FROM lease")[0][0] == 0
 
 
+def test_the_next_lease_is_durable_with_the_outcomes_that_make_room_for_it(field):
+    """So the wire never waits for one commit before another is asked for, and at no commit are more than two windows open."""
+    field.warn(30, card={"window": 5})
+
+    async def scene(stage):
+        assert field.sql("SELECT count(*) FROM lease")[0][0] == 2
+        pieces, submit = [], stage.writer.submit
+        stage.writer.submit = lambda work: pieces.append(work) or submit(work)
+        stage.link.answer_all()
+        stage.writer.submit = submit
+        assert len(pieces) == 1
+        await stage.calm()
+        assert field.sql("SELECT count(*) FROM submission") == [(5,)]
+        assert field.sql("SELECT count(*) FROM lease") == [(3,)]
+        assert field.leased_open() == 10
+
+    field.play(scene)
+
+
 def test_stopping_settles_everything(field):
     field.warn(30, text_of_body=LONG, card={"window": 5})
 
     async def scene(stage):
         await stage.answer(0)
-        stage.sender._lease_more()
+        stage.sender._hand_over()
         stage.account.prepare_stop()
         await asyncio.gather(stage.sender.finish(5), answer_slowly(stage))
         await stage.stop()
@@ -658,8 +692,8 @@ def test_stopping_while_a_lease_is_on_its_way_gives_it_back(field):
 
     async def scene(stage):
         stage.link.answer_all()
-        assert stage.sender._leasing or stage.sender._outcomes._busy
-        stage.sender._lease_more()
+        assert stage.sender._leasing or stage.sender._outcomes.busy
+        stage.sender._hand_over()
         await stage.stop()
 
     field.play(scene)

@@ -16,7 +16,7 @@ from broadcaster.flow.underway import Job
 from broadcaster.model import DailyWindow, State
 from broadcaster.store import messages, usage
 
-THROTTLED, QUEUE_FULL, BAD_NUMBER, BAD_SCHEDULE = 0x58, 0x14, 0x0B, 0x61
+THROTTLED, QUEUE_FULL, BAD_NUMBER, BAD_SCHEDULE, SYSTEM_ERROR = 0x58, 0x14, 0x0B, 0x61, 0x08
 LONG = "CANH BAO LUA DAO " * 26  # three parts
 SECOND_NS = 1_000_000_000
 
@@ -41,7 +41,7 @@ class Binds:
         for _ in range(500):
             await self.stage.writer.submit(messages.fold_all)
             await asyncio.sleep(0)
-            if not any(sender._leasing or sender._outcomes._busy for sender in self.senders):
+            if not any(sender._leasing or sender._outcomes.busy for sender in self.senders):
                 return
         pytest.fail("the senders never came to rest")
 
@@ -385,12 +385,87 @@ def test_a_quota_stops_the_account_with_whole_messages_and_survives_a_restart(fi
     assert len(third.log()) == (15 if quota == "parts_per_day" else 0)
 
 
+def test_a_bind_in_trouble_rests_while_the_other_goes_on(field):
+    """F52: it writes nothing for the card's wait, gives back what it had not begun, and rests for longer when nothing was taken."""
+    bearing = dict.fromkeys(("refused_first_percent", "refused_recent_percent"), 100)
+    field.warn(400, card={"window": 4, "retry_after_s": (30, 120), "temporary_recent_percent": 20, **bearing})
+
+    async def scene(binds):
+        bad, good = binds.links
+        while len(bad.log) < 40:
+            bad.answer_all(SYSTEM_ERROR)
+            good.answer_all()
+            await binds.calm()
+        bad.answer_all(SYSTEM_ERROR)
+        await binds.calm()
+        assert 40 <= len(bad.log) <= 44
+        rested, went_on = len(bad.log), len(good.log)
+        for _ in range(5):
+            good.answer_all()
+            await binds.wait_s(5.9)
+        assert len(bad.log) == rested
+        assert not bad.flights
+        assert len(good.log) > went_on
+        for _ in range(15):
+            await binds.wait_s(0.5)
+            bad.answer_all(SYSTEM_ERROR)
+            await binds.calm()
+        assert len(bad.log) > rested
+
+    with capture_logs() as lines:
+        play(field, scene, count=2)
+    assert next(line["seconds"] for line in lines if line["event"] == "bind-rests") == 30
+    assert not [line for line in lines if line["event"] in {"fault", "carrier-halted"}]
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_a_lease_across_midnight_never_gives_more_than_a_days_quota(field, accepted):
+    """Ten parts are under way when the day ends: what becomes of them counts on the new day, and gives nothing back to it."""
+    field.clock.wall = dt.datetime(2026, 11, 30, 16, 59, 50, tzinfo=dt.UTC)
+    bearing = dict.fromkeys(("refused_first_percent", "refused_recent_percent", "invalid_recent_percent"), 100)
+    field.warn(40, card={"window": 10, "parts_per_day": 12, **bearing}, deadline_h=48)
+
+    async def scene(binds):
+        link = binds.links[0]
+        assert len(link.flights) == 10
+        await binds.wait_s(15)
+        midnight = len(link.log)
+        link.answer(*[0 if accepted else BAD_NUMBER for _ in range(9)])
+        await binds.calm()
+        await binds.wait_s(1.1)
+        link.answer_all()
+        for _ in range(6):
+            await binds.answer_everything()
+            await binds.wait_s(1.1)
+        assert midnight == 10
+        assert len(link.log) <= midnight + 12
+
+    play(field, scene, count=1)
+    days = dict(field.sql("SELECT day, parts FROM usage"))
+    assert days["2026-11-30"] <= 12
+    assert days.get("2026-12-01", 0) <= 12
+    assert accepted or days["2026-12-01"] >= 11
+
+
+def test_a_quota_with_less_left_than_a_message_takes_is_told(field):
+    field.warn(20, text_of_body=LONG, card={"window": 6, "parts_per_day": 8}, deadline_h=48)
+
+    async def scene(binds):
+        await binds.answer_everything()
+        await binds.wait_s(1.1)
+
+    with capture_logs() as lines:
+        play(field, scene, count=1)
+    assert [line["event"] for line in lines].count("quota-used") == 1
+    assert field.sql("SELECT parts FROM usage") == [(6,)]
+
+
 def test_another_day_and_another_month_begin_at_nothing():
     last = usage.Usage("2026-11-29", 5, 9)
     assert last.on("2026-11-29") == last
     assert last.on("2026-11-30") == ("2026-11-30", 0, 9)
     assert last.on("2026-12-01") == ("2026-12-01", 0, 0)
-    assert last.plus(2).plus(-8) == ("2026-11-29", 0, 3)
+    assert last.plus(2) == ("2026-11-29", 7, 11)
 
 
 def test_what_was_refused_costs_no_quota(field):
@@ -422,7 +497,6 @@ def test_a_crash_counts_what_was_perhaps_sent(field):
     with field.store.write() as connection:
         while messages.recover(connection, 2, now_ms, 1000):
             pass
-        usage.add_crashed(connection, now_ms)
         (uncertain,) = connection.exec_driver_sql("SELECT count(*) FROM submission WHERE state = 20").one()
         assert usage.used(connection, "viettel", field.clock.now()).today_parts == uncertain >= 5
 

@@ -9,7 +9,7 @@ import pytest
 
 from broadcaster.errors import NotFoundError, RefusedError
 from broadcaster.files.prefixes import read_plan
-from broadcaster.flow import admit, control, uncertain
+from broadcaster.flow import admit, control, slices, uncertain
 from broadcaster.flow.trace import trace
 from broadcaster.model import CampaignState, State, UnknownPolicy
 from broadcaster.rules.lifecycle import Action, move
@@ -132,12 +132,12 @@ def test_a_finished_campaign_is_paused_by_a_release(doubtful):
 
 
 def between(field, monkeypatch, act):
-    """Have `act` done with a transaction of its own before each of the flow's, but for the first."""
+    """Have `act` done with a transaction of its own before each of the flow's, but for the first two: the fold and the decision."""
     real, begun = field.store.write, []
 
     @contextmanager
     def write():
-        if begun:
+        if len(begun) > 1:
             with real() as connection:
                 act(connection)
         begun.append(True)
@@ -156,7 +156,7 @@ def finish_what_has_nothing_left(connection):
 def test_a_release_leaves_the_service_no_moment_to_finish_the_campaign(doubtful, monkeypatch):
     field = doubtful()
     field.sql("UPDATE campaign SET state = 'finished', finished_ms = 5")
-    monkeypatch.setattr(uncertain, "SLICE", 1)
+    monkeypatch.setattr(slices, "SLICE", 1)
     between(field, monkeypatch, finish_what_has_nothing_left)
     done = release(field, 2)
     assert (done.messages, done.campaign.state) == (2, CampaignState.PAUSED)
@@ -165,7 +165,7 @@ def test_a_release_leaves_the_service_no_moment_to_finish_the_campaign(doubtful,
 
 def test_a_campaign_that_ends_between_two_slices_is_released_no_further(doubtful, monkeypatch):
     field = doubtful()
-    monkeypatch.setattr(uncertain, "SLICE", 1)
+    monkeypatch.setattr(slices, "SLICE", 1)
     between(field, monkeypatch, lambda connection: change_campaign(connection, 1, CampaignState.HALTED))
     assert release(field, 2).messages == 1
     assert field.states()[3] is State.UNCERTAIN

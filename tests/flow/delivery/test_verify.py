@@ -165,6 +165,12 @@ def first(field):
     return {"id": field.lane.first_id}
 
 
+COPY = (
+    "INSERT INTO submission (message_id, part, attempt, lease_id, carrier, state, status, smsc_id, sent_ns, answered_ms) "
+    "SELECT message_id, part, 2, lease_id, carrier, 30, 0, 'x', sent_ns, answered_ms FROM submission WHERE "
+)
+"""A second attempt that the carrier took as well, for the parts that follow."""
+
 DATABASE = {
     "a submission is gone": ("I1", "DELETE FROM submission WHERE message_id = :id AND part = 2"),
     "all submissions of a message are gone": ("I1", "DELETE FROM submission WHERE message_id = :id"),
@@ -194,35 +200,25 @@ DATABASE = {
     "a lease left open": ("I2", "UPDATE lease SET closed_ms = NULL WHERE id = 1"),
     "two accepted attempts": (
         "I3",
-        (
-            "INSERT INTO submission SELECT message_id, part, 2, lease_id, carrier, 30, 0, 'x', sent_ns, answered_ms, NULL, NULL, "
-            "NULL, NULL, false"
-            " FROM submission WHERE message_id = :id AND part = 1"
-        ),
+        COPY + "message_id = :id AND part = 1",
     ),
     "sent again while uncertain": (
         "I3",
-        (
-            "INSERT INTO submission SELECT message_id, part, 2, lease_id, carrier, 30, 0, 'x', sent_ns, answered_ms, NULL, NULL, "
-            "NULL, NULL, false"
-            " FROM submission WHERE state = 20"
-        ),
+        COPY + "state = 20",
     ),
     "sent again on record, against the signed policy": (
         "I3",
         "UPDATE submission SET state = 1, resolved = 'released' WHERE state = 20",
-        (
-            "INSERT INTO submission SELECT message_id, part, 2, lease_id, carrier, 30, 0, 'x', sent_ns, answered_ms, NULL, NULL, "
-            "NULL, NULL, true FROM submission WHERE resolved = 'released'"
-        ),
+        COPY + "resolved = 'released'",
+        "UPDATE submission SET dup_risk = true WHERE attempt = 2",
     ),
     "an uncertain part without a reason": ("I6", "UPDATE submission SET reason = NULL WHERE state = 20"),
     "an uncertain part under no lease": ("I6", "UPDATE submission SET lease_id = 999 WHERE state = 20"),
-    "a refusal that came before": ("I7", "INSERT INTO opt_out SELECT token, 1 FROM message WHERE id = :id"),
+    "a refusal that came before": ("I7", "INSERT INTO opt_out (token, since_ms) SELECT token, 1 FROM message WHERE id = :id"),
     "a refusal backdated": (
         "I7",
         (
-            "INSERT INTO opt_out SELECT m.token, min(s.sent_ns) / 1000000 - 2001 FROM submission s "
+            "INSERT INTO opt_out (token, since_ms) SELECT m.token, min(s.sent_ns) / 1000000 - 2001 FROM submission s "
             "JOIN message m ON m.id = s.message_id WHERE m.id = :id GROUP BY m.token"
         ),
     ),
@@ -274,11 +270,11 @@ def test_where_one_receipt_speaks_for_all_parts_the_message_stands_where_that_pa
 
 def test_a_refusal_within_the_grace_is_no_fault(field, carrier):
     field.sql(
-        "INSERT INTO opt_out SELECT m.token, min(s.sent_ns) / 1000000 - 1999 FROM submission s JOIN message m ON m.id = s.message_id "
-        "WHERE m.id = :id GROUP BY m.token",
+        "INSERT INTO opt_out (token, since_ms) SELECT m.token, min(s.sent_ns) / 1000000 - 1999 FROM submission s "
+        "JOIN message m ON m.id = s.message_id WHERE m.id = :id GROUP BY m.token",
         id=field.lane.first_id,
     )
-    field.sql("INSERT INTO refusal SELECT NULL, token, true, 'file', '', since_ms FROM opt_out")
+    field.sql("INSERT INTO refusal (token, refuses, source, evidence, at_ms) SELECT token, true, 'file', '', since_ms FROM opt_out")
     assert field.failing() == set()
 
 
@@ -293,9 +289,9 @@ def test_the_order_s_own_ceiling_is_checked(field, carrier):
 
 def test_another_campaign_of_the_account_counts_for_its_rate(field, carrier):
     field.sql(
-        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 25) INSERT INTO submission "
-        "SELECT (77 << 32) + i, 1, 1, 1, 'viettel', 30, 0, NULL, (SELECT min(sent_ns) FROM submission), 0, NULL, NULL, NULL, "
-        "NULL, false FROM n"
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 25) "
+        "INSERT INTO submission (message_id, part, attempt, lease_id, carrier, state, status, sent_ns, answered_ms) "
+        "SELECT (CAST(77 AS bigint) << 32) + i, 1, 1, 1, 'viettel', 30, 0, (SELECT min(sent_ns) FROM submission), 0 FROM n"
     )
     assert field.failing() == {"I9"}
 
@@ -351,8 +347,8 @@ def test_a_refusal_withdrawn_later_need_not_be_in_force(field, carrier):
     carrier.reply(1, 84_961_000_009, "TC")
     carrier.reply(2, 84_961_000_009, "DK")
     field.sql(
-        "INSERT INTO reply SELECT NULL, carrier, token, 'other', '', at_ms FROM reply UNION ALL "
-        "SELECT NULL, carrier, token, 'other', '', at_ms FROM reply"
+        "INSERT INTO reply (carrier, token, kind, content, at_ms) SELECT carrier, token, 'other', '', at_ms FROM reply UNION ALL "
+        "SELECT carrier, token, 'other', '', at_ms FROM reply"
     )
     assert field.failing(carrier.ledgers()) == set()
 

@@ -12,6 +12,7 @@ from broadcaster.flow import admit, control
 from broadcaster.model import IdRule, State
 from broadcaster.service.local import Campaigns
 from broadcaster.smpp.errors import LocalProtocolError
+from broadcaster.store.times import to_ms
 
 GONE = 0x11
 """ESME_RCANCELFAIL."""
@@ -58,7 +59,7 @@ def stop(field):
 
 
 def halt(field):
-    field.sql("UPDATE campaign SET state = 'halted', finished_ms = 1000 * :now", now=int(field.clock.now().timestamp()))
+    field.sql("UPDATE campaign SET state = 'halted', finished_ms = :now", now=to_ms(field.clock.now()))
 
 
 def recorded(field):

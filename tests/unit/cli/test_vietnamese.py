@@ -45,7 +45,7 @@ def test_translations_are_composed_letters(translated: str) -> None:
         (["nothing"], "Không có lệnh 'nothing'.", "No such command 'nothing'."),
         (["area", "list", "--nothing"], "Không có tùy chọn '--nothing'.", "No such option '--nothing'."),
         (["area"], "Thiếu lệnh.", "Missing command."),
-        (["roster", "import"], "Thiếu tham số", "Missing argument"),
+        (["roster", "import-ports"], "Thiếu tham số", "Missing argument"),
         (["campaign", "pause", "x"], "Thiếu tùy chọn '--reason'.", "Missing option '--reason'."),
         (["area", "list", "more"], "Thừa tham số (more)", "Got unexpected extra argument (more)"),
         (["optout", "list", "--limit", "many"], "'many' không phải là số hợp lệ.", "'many' is not a valid integer range."),

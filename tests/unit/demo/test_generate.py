@@ -12,8 +12,9 @@ import pytest
 
 from broadcaster.files.areas import read_areas
 from broadcaster.files.cells import read_cells
+from broadcaster.files.parcels import open_parcel
 from broadcaster.files.prefixes import read_plan
-from broadcaster.files.rosters import open_roster
+from broadcaster.files.rosters import RosterReader
 from broadcaster.model import DropReason, Msisdn
 from demo.generate import NETWORKS, REFUSED_FILE, TRUTH_FILE, Truth, cells_path, generate, roster_path
 
@@ -44,9 +45,9 @@ def sightings(folder: Path) -> tuple[dict[int, list[Sighting]], dict[str, int], 
     for network in NETWORKS:
         mine: dict[int, Sighting] = {}
         reasons: Counter[str] = Counter()
-        with open_roster(roster_path(folder, network.code)) as reader:
+        with RosterReader(open_parcel([roster_path(folder, network.code)]).parts[0]) as reader:
             for piece in reader.slices():
-                reasons.update(reason for _, reason in piece.dropped)
+                reasons.update(drop.reason for drop in piece.dropped)
                 for number, cell, seen in zip(piece.numbers, piece.cells, piece.seen, strict=True):
                     reasons[DropReason.REPEATED] += number in mine
                     mine[number] = (seen, network.code, cell)

@@ -1,4 +1,5 @@
 import datetime as dt
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 from broadcaster.errors import ConfigurationError, InvalidFileError, Problem
 from broadcaster.files.areas import read_areas
 from broadcaster.files.campaigns import order_text, read_order
-from broadcaster.model import CarrierCode, Environment, MessageClass, Order, UnknownPolicy, Variant
+from broadcaster.model import CarrierCode, Circle, Environment, MessageClass, Order, Polygon, UnknownPolicy, Variant
 from broadcaster.rules.order import order_from_json, order_to_json, remainder_order
 
 ROOT = Path(__file__).parents[3]
@@ -154,11 +155,77 @@ def test_a_missing_order_is_a_configuration_error(tmp_path: Path) -> None:
         read_order(tmp_path / "khong-co.toml", AREAS, CARRIERS)
 
 
-@pytest.mark.parametrize(("name", "communes"), [("toan-tinh", ()), ("ba-xa", ("21040", "21061", "21548"))])
+@pytest.mark.parametrize(
+    ("name", "communes"),
+    [
+        ("toan-tinh", ()),
+        ("ba-xa", ("21040", "21061", "21548")),
+        ("vung-ven-song", ("21238", "21400", "21409", "21421", "21433")),
+    ],
+)
 def test_the_shipped_orders_are_sound_and_name_shipped_templates(name: str, communes: tuple[str, ...]) -> None:
     order = read_order(ROOT / "campaigns" / f"{name}.toml", AREAS, CARRIERS)
     assert order.audience.communes == communes
     assert (ROOT / "templates" / f"{order.template}.toml").is_file()
+
+
+RING = [[108.7, 15.1], [108.9, 15.1], [108.9, 15.3], [108.7, 15.1]]
+CIRCLES = "circles = [{ lat = 15.12, lon = 108.8, km = 5 }, { lat = 14.9, lon = 108.9, km = 0.5 }]"
+AREAS_LINE = 'areas = ["Lý Sơn", "21040"]'
+
+
+def test_former_units_stand_for_the_communes_of_today(tmp_path: Path) -> None:
+    text = ORDER.replace(AREAS_LINE, 'areas = ["huyện Minh Long cũ", "tinh kon tum cu", "Lý Sơn"]')
+    communes = set(read(tmp_path, text).audience.communes)
+    assert communes == {area.code for area in AREAS if area.former_province == "62" or set(area.former_districts) & {"531", "536"}}
+    whole = read(tmp_path, ORDER.replace(AREAS_LINE, 'areas = ["tỉnh Quảng Ngãi"]')).audience.communes
+    assert whole == tuple(area.code for area in AREAS)
+
+
+def test_circles_and_polygons_are_part_of_the_order(tmp_path: Path) -> None:
+    (tmp_path / "vung.geojson").write_text(json.dumps({"type": "Polygon", "coordinates": [RING]}))
+    order = read(tmp_path, ORDER.replace(AREAS_LINE, f'{CIRCLES}\npolygons = ["vung.geojson"]'))
+    assert order.audience.communes == ()
+    assert order.audience.circles == (Circle(14.9, 108.9, 0.5), Circle(15.12, 108.8, 5))
+    assert order.audience.polygons == (Polygon((((108.7, 15.1), (108.9, 15.1), (108.9, 15.3)),)),)
+    assert order_from_json(json.loads(json.dumps(order_to_json(order)))) == order
+    (tmp_path / "vung.geojson").write_text(json.dumps({"type": "Polygon", "coordinates": [[*RING[:2], [108.9, 15.2], RING[0]]]}))
+    moved = read(tmp_path, ORDER.replace(AREAS_LINE, f'{CIRCLES}\npolygons = ["vung.geojson"]'))
+    assert order_to_json(moved) != order_to_json(order)
+
+
+def test_an_order_with_circles_is_written_as_it_is_read(tmp_path: Path) -> None:
+    for head in (CIRCLES, f"{AREAS_LINE}\n{CIRCLES}"):
+        order = replace(read(tmp_path, ORDER.replace(AREAS_LINE, head)), start=None)
+        assert read(tmp_path, order_text(order, [])) == order
+
+
+def test_a_remainder_follows_the_earlier_campaign_and_has_no_outlines(tmp_path: Path) -> None:
+    order = remainder_order(read(tmp_path, ORDER.replace(AREAS_LINE, f"{AREAS_LINE}\n{CIRCLES}")), name="sau", max_recipients=7)
+    assert (order.audience.communes, order.audience.circles, order.audience.polygons) == ((), (), ())
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("", "circles"),
+        (f'areas = "province"\n{CIRCLES}', "toàn tỉnh"),
+        ("circles = [{ lat = 21.0, lon = 105.8, km = 5 }]", "ngoài tỉnh"),
+        ("circles = [{ lat = 108.8, lon = 15.1, km = 5 }]", "ngoài tỉnh"),
+        ("circles = [{ lat = 15.1, lon = 108.8, km = 0 }]", "0.1"),
+        ("circles = [{ lat = 15.1, lon = 108.8, km = 500 }]", "100"),
+        ("circles = [{ lat = 15.1, lon = 108.8 }]", "km"),
+        ('polygons = ["../vung.geojson"]', "không kèm thư mục"),
+        ('polygons = ["/etc/passwd"]', "không kèm thư mục"),
+        ('polygons = ["vung.geojson"]', "vung.geojson"),
+        (f'remainder_of = "truoc"\n{CIRCLES}', "remainder_of"),
+        ('areas = ["huyện Hoài Nhơn cũ"]', "Hoài Nhơn"),
+        ('areas = ["Kon Tum cũ"]', "Tỉnh Kon Tum cũ"),
+    ],
+)
+def test_an_area_that_cannot_be_meant_is_refused(tmp_path: Path, line: str, words: str) -> None:
+    said = "\n".join(str(problem) for problem in problems(tmp_path, ORDER.replace(AREAS_LINE, line)))
+    assert words in said
 
 
 def test_an_order_is_written_as_it_is_read(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def test_a_card_is_read_with_its_defaults(tmp_path: Path) -> None:
     card = read_card(write(tmp_path, CARD), ENV)
     assert (card.code, card.environment, card.endpoint) == ("viettel", Environment.LIVE, Endpoint("smpp.invalid", 2775))
     assert card.password.reveal() == "secret"
-    assert (card.tps, card.window, card.ids, card.retry_after_s) == (500, 10, IdRule(), (60, 300, 900))
+    assert (card.tps, card.window, card.ids, card.retry_after_s) == (500, 10, IdRule(), (30, 120, 600))
 
 
 def test_what_a_card_need_not_say_means_the_common_case(tmp_path: Path) -> None:
@@ -50,6 +50,8 @@ def test_what_a_card_need_not_say_means_the_common_case(tmp_path: Path) -> None:
     assert (card.parts_per_day, card.parts_per_month) == (None, None)
     assert (card.user_message_reference, card.cancels) == (False, False)
     assert (card.refused_first_percent, card.refused_recent_percent, card.queue_full_percent) == (50, 20, 10)
+    assert (card.queue_full_after_s, card.temporary_recent_percent, card.invalid_recent_percent) == ((60, 180, 600), 20, 5)
+    assert (card.enquire_link_s, card.response_timeout_s, card.throttle_pause_s) == (30, 60, 1)
 
 
 def test_a_carriers_terms_are_read(tmp_path: Path) -> None:
@@ -161,6 +163,9 @@ def test_the_password_shows_nowhere(tmp_path: Path) -> None:
         ("tps = 500", 'tps = 5\ncancels = "no"', "cancels", 10),
         ("tps = 500", "tps = 5\nrefused_recent_percent = 0", "refused_recent_percent", 10),
         ("tps = 500", "tps = 5\nqueue_full_percent = 101", "queue_full_percent", 10),
+        ("tps = 500", "tps = 5\ntemporary_recent_percent = 0", "temporary_recent_percent", 10),
+        ("tps = 500", "tps = 5\ninvalid_recent_percent = 101", "invalid_recent_percent", 10),
+        ("tps = 500", "tps = 5\nqueue_full_after_s = [0]", "queue_full_after_s[1]", 10),
         ("tps = 500", 'tps = 5\nresponse_id = "octal"', "response_id", 10),
         ("tps = 500", 'tps = 5\nreceipt_means = "maybe"', "receipt_means", 10),
         ("tps = 500", "tps = 5\nenquire_link_s = 0", "enquire_link_s", 10),
@@ -170,6 +175,11 @@ def test_the_password_shows_nowhere(tmp_path: Path) -> None:
         ("tps = 500", 'tps = 5\npasswort_env = "X"', "passwort_env", 10),
         ("tps = 500", 'tps = 5\n[status_verdicts]\n"0x400" = "perhaps"', "status_verdicts.0x400", 11),
         ("tps = 500", 'tps = 5\n[status_verdicts]\nRSYSERR = "refused"', "status_verdicts", 10),
+        ("tps = 500", 'tps = 5\nreceipt_form = "xml"', "receipt_form", 10),
+        ("tps = 500", 'tps = 5\n[receipt_states]\nHETHAN = "gone"', "receipt_states.HETHAN", 11),
+        ("tps = 500", 'tps = 5\n[receipt_states]\n"het han" = "expired"', "receipt_states", 10),
+        ("tps = 500", 'tps = 5\n[receipt_states]\n"stat:X" = "expired"', "receipt_states", 10),
+        ("tps = 500", 'tps = 5\n[receipt_states]\n"err:45" = "expired"\n"ERR:045" = "deleted"', "receipt_states", 10),
     ],
 )
 def test_each_wrong_value_names_its_key_and_line(tmp_path: Path, old: str, new: str, key: str, line: int) -> None:
@@ -226,6 +236,14 @@ def test_a_password_file_lies_beside_the_card_and_is_its_owners_alone(tmp_path: 
 def test_status_codes_may_be_hexadecimal_or_decimal(tmp_path: Path) -> None:
     text = CARD + '[status_verdicts]\n"0x0400" = "refused"\n1025 = "temporary"\n'
     assert read_card(write(tmp_path, text), ENV).status_verdicts == {0x400: Verdict.REFUSED, 0x401: Verdict.TEMPORARY}
+
+
+def test_a_carriers_own_receipts_are_described(tmp_path: Path) -> None:
+    assert (read_card(write(tmp_path, CARD), ENV).receipt_form, read_card(write(tmp_path, CARD), ENV).receipt_states) == ("smpp", {})
+    card = read_card(
+        write(tmp_path, CARD + 'receipt_form = "comma"\n[receipt_states]\nHETHAN = "expired"\n"err:045" = "unknown"\n'), ENV
+    )
+    assert (card.receipt_form, dict(card.receipt_states)) == ("comma", {"HETHAN": "expired", "err:045": "unknown"})
 
 
 @pytest.mark.parametrize("name", ["Viettel.toml", "mạng.toml", "4g.toml", "a b.toml"])

@@ -10,7 +10,7 @@ import pytest
 
 from broadcaster.lang import speak
 from broadcaster.model import CampaignState, Exclusion, State
-from broadcaster.review import charts, html, words
+from broadcaster.review import charts, html, jsonform, words
 from broadcaster.review.data import Curve, Review
 
 
@@ -221,3 +221,10 @@ def test_map_of_one_commune(sample_review: Review) -> None:
     drawn = charts.province(sample_review.areas[:1])
     assert drawn is not None
     assert len(drawn.bubbles) == 1
+
+
+def test_recipients_placed_approximately_are_named_only_when_there_are_any(sample_review: Review) -> None:
+    assert "gần đúng" not in html.render(dataclasses.replace(sample_review, approximate=0))
+    page = html.render(dataclasses.replace(sample_review, approximate=1234))
+    assert any("gần đúng: 1.234 người nhận" in note for note in texts(page, "note"))
+    assert jsonform.document(dataclasses.replace(sample_review, approximate=1234))["approximate"] == 1234

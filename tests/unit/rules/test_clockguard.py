@@ -73,7 +73,8 @@ def test_a_clock_set_between_two_processes_is_noticed_while_the_machine_runs(jum
     assert ClockGuard(WALL_NS + passed, running_ns, WALL_NS, WALL_NS - RUNNING_NS).trust is Trust.SOUND
 
 
-def test_while_the_clock_is_early_its_own_word_is_all_there_is() -> None:
+def test_while_the_clock_is_early_time_goes_on_from_the_last_moment_known() -> None:
     watched = guard(WALL_NS + HOUR_NS)
-    assert watched.steady_ns(WALL_NS + SECOND_NS, RUNNING_NS) == WALL_NS + SECOND_NS
+    assert watched.steady_ns(WALL_NS, RUNNING_NS) == WALL_NS + HOUR_NS
+    assert watched.steady_ns(WALL_NS + SECOND_NS, RUNNING_NS + SECOND_NS) == WALL_NS + HOUR_NS + SECOND_NS
     assert watched.still(WALL_NS + SECOND_NS, RUNNING_NS)

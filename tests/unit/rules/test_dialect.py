@@ -1,11 +1,14 @@
 """How ids and receipts are spelt is worked out from what came, and nothing is claimed that the evidence does not carry."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from broadcaster.model import IdRule
-from broadcaster.rules.dialect import SeenReceipt, Spelling, Where, detect_ids, every_form, receipt_form, spelling
+from broadcaster.rules.dialect import SeenReceipt, Spelling, Where, detect_ids, dialect_of, every_form, receipt_form, spelling
+from broadcaster.smpp import DeliverSm, parse_receipt
 from broadcaster.smpp.receipt import Receipt, ReceiptState
 
 NUMBERS = [1_763_900_000_000_000 + step * 977 for step in range(20)]
@@ -148,3 +151,13 @@ def test_what_is_odd_about_receipts_is_counted():
     assert form.states == {"delivered": 3, "enroute": 1}
     assert form.words == ("DELIVRD", "ENROUTE")
     assert form.dates == ("10 digits", "14 digits", "9999-99-99 99:99")
+
+
+def test_f07_f14_a_card_says_how_its_carriers_receipts_are_read(cards):
+    card = next(iter(cards.values()))
+    body = DeliverSm("84905000000", "CANHBAO", b"77,1,1,2603120900,2603120901,HETHAN,000", esm_class=0x04)
+    plain = parse_receipt(body, dialect_of(card))
+    own = parse_receipt(body, dialect_of(replace(card, receipt_form="comma", receipt_states={"hethan": "expired"})))
+    assert plain is None
+    assert own is not None
+    assert (own.message_id, own.state) == ("77", ReceiptState.EXPIRED)

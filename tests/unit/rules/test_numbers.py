@@ -39,6 +39,11 @@ CHANGED_HEADS = {
         " 0912-345-678 ",
         "(091) 2345678",
         "0912\u00a0345\u00a0678",
+        "912345678",
+        "84912345678.0",
+        "912345678,0",
+        "'0912345678",
+        '="0912345678"',
     ],
 )
 def test_every_spelling_gives_the_same_number(raw: str) -> None:
@@ -49,7 +54,7 @@ def test_every_spelling_gives_the_same_number(raw: str) -> None:
 @pytest.mark.parametrize(("old", "new"), CHANGED_HEADS.items())
 def test_an_old_11_digit_number_becomes_its_10_digit_successor(old: str, new: str) -> None:
     wanted = int("84" + new[1:] + "2345678"[:7])
-    for raw in (old + "2345678", "84" + old[1:] + "2345678", f"+84 {old[1:]} 234 56 78", "0084" + old + "2345678"):
+    for raw in (old[1:] + "2345678", old + "2345678", "84" + old[1:] + "2345678", f"+84 {old[1:]} 234 56 78", "0084" + old + "2345678"):
         assert PLAN.normalise(raw) == wanted
 
 
@@ -61,17 +66,29 @@ def test_an_old_11_digit_number_becomes_its_10_digit_successor(old: str, new: st
         ("abc", DropReason.NOT_A_NUMBER),
         ("---", DropReason.NOT_A_NUMBER),
         ("+", DropReason.NOT_A_NUMBER),
-        ("8.49E+10", DropReason.NOT_A_NUMBER),
-        ("84912345678.0", DropReason.NOT_A_NUMBER),
-        ("8491234567.0", DropReason.NOT_A_NUMBER),
+        ("84912345678.5", DropReason.WRONG_LENGTH),
+        ("8491234567.0", DropReason.WRONG_LENGTH),
+        ("8.49E+10", DropReason.ROUNDED),
+        ("8,49E+10", DropReason.ROUNDED),
+        ("8.4912345678E+10", DropReason.ROUNDED),
+        ("849e8", DropReason.NOT_A_NUMBER),
+        ("=1+1", DropReason.FORMULA),
+        ("=HYPERLINK(0912345678)", DropReason.FORMULA),
+        ("@SUM(A1)", DropReason.FORMULA),
+        ('=""', DropReason.EMPTY),
         ("8491234567８", DropReason.NOT_A_NUMBER),
         ("84_912345678", DropReason.NOT_A_NUMBER),
         ("091234567", DropReason.WRONG_LENGTH),
         ("09123456789", DropReason.WRONG_LENGTH),
         ("849123456789", DropReason.WRONG_LENGTH),
         ("012012345678", DropReason.WRONG_LENGTH),
-        ("01701234567", DropReason.WRONG_LENGTH),
-        ("912345678", DropReason.WRONG_LENGTH),
+        ("01701234567", DropReason.MACHINE),
+        ("84101234567", DropReason.MACHINE),
+        ("841234567", DropReason.AMBIGUOUS),
+        ("849123456", DropReason.AMBIGUOUS),
+        ("412345678", DropReason.UNALLOCATED),
+        ("91234567", DropReason.WRONG_LENGTH),
+        ("2553822123", DropReason.FIXED_LINE),
         ("02553822123", DropReason.FIXED_LINE),
         ("+84 255 3822 123", DropReason.FIXED_LINE),
         ("0672123456", DropReason.FIXED_LINE),

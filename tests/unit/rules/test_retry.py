@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broadcaster.rules.retry import CodeWatch, FullQueueWatch, Kind, Next, after
+from broadcaster.rules.retry import Breaker, CodeWatch, Kind, Next, Waits, after, full_queues
 
-WAITS = (30, 120, 600)
+WAITS = Waits((30, 120, 600), (60, 180, 601))
 THROTTLED, NOT_BOUND, QUEUE_FULL, SYSTEM_ERROR, INVALID_SCHEDULE = 0x58, 0x04, 0x14, 0x08, 0x61
 INVALID_DESTINATION, INVALID_SOURCE, VENDOR = 0x0B, 0x0A, 0x401
 DUPLICATE, EXPLAINED = 0x402, 0x403
@@ -30,7 +30,9 @@ CARD = {DUPLICATE: "duplicate", EXPLAINED: "refused"}
         (SYSTEM_ERROR, 2, Next(Kind.RETRY_LATER, 120)),
         (SYSTEM_ERROR, 3, Next(Kind.RETRY_LATER, 600)),
         (SYSTEM_ERROR, 4, Next(Kind.REFUSE)),
-        (QUEUE_FULL, 1, Next(Kind.RETRY_LATER, 30)),
+        (QUEUE_FULL, 1, Next(Kind.RETRY_LATER, 60)),
+        (QUEUE_FULL, 2, Next(Kind.RETRY_LATER, 180)),
+        (QUEUE_FULL, 3, Next(Kind.RETRY_LATER, 601)),
         (QUEUE_FULL, 4, Next(Kind.REFUSE)),
         (INVALID_SOURCE, 1, Next(Kind.RETRY_LATER, 30)),
         (INVALID_SOURCE, 4, Next(Kind.REFUSE)),
@@ -49,12 +51,12 @@ def test_each_answer_has_its_consequence(status: int, tries: int, step: Next) ->
 
 
 def test_a_card_without_waits_allows_no_second_try() -> None:
-    assert after(VENDOR, {}, 1, ()) == after(SYSTEM_ERROR, {}, 1, ()) == Next(Kind.REFUSE)
+    assert all(after(status, {}, 1, Waits((), ())) == Next(Kind.REFUSE) for status in (VENDOR, SYSTEM_ERROR, QUEUE_FULL))
 
 
 @given(st.integers(0, 0x500), st.integers(1, 20), st.lists(st.integers(0, 3600), max_size=5))
 def test_counted_tries_come_to_an_end(status: int, tries: int, waits: list[int]) -> None:
-    step = after(status, CARD, tries, waits)
+    step = after(status, CARD, tries, Waits(waits, waits))
     if tries > len(waits):
         assert step.kind is not Kind.RETRY_LATER or step.halts
     assert step.kind is Kind.RETRY_LATER or step.wait_s == 0
@@ -139,6 +141,15 @@ def test_the_shares_are_configurable() -> None:
     assert feed(strict, [0] * 9 + [VENDOR]).alarm() == VENDOR
 
 
+@pytest.mark.parametrize(("percent", "borne"), [(1, 10), (8, 80), (15, 150)])
+def test_how_many_invalid_numbers_are_borne_is_the_cards_to_say(percent: int, borne: int) -> None:
+    """F53: 5 % in 1,000, unless the card says otherwise."""
+    watch = feed(CodeWatch(invalid_percent=percent), [0] * 1_000 + [INVALID_DESTINATION] * borne)
+    assert watch.alarm() is None
+    watch.note(INVALID_DESTINATION)
+    assert watch.alarm() == INVALID_DESTINATION
+
+
 def test_a_code_that_stopped_the_carrier_stops_it_again_at_its_first_refusal() -> None:
     assert feed(CodeWatch(suspect=VENDOR), [VENDOR]).alarm() == VENDOR
     assert feed(CodeWatch(suspect=VENDOR), [0x404] * 9).alarm() is None
@@ -167,11 +178,42 @@ def test_the_watch_agrees_with_counting_by_hand(codes: list[int]) -> None:
 
 @given(st.lists(st.booleans(), max_size=300), st.integers(1, 99))
 def test_full_queues_are_too_many_above_their_share_of_the_last_hundred(answers: list[bool], percent: int) -> None:
-    watch = FullQueueWatch(percent)
+    watch = full_queues(percent)
     for end, full in enumerate(answers, 1):
         if not full:
             watch.note_others(1)
             continue
-        watch.note_full()
+        watch.note()
         recent = answers[max(0, end - 100) : end]
         assert watch.too_many == (len(recent) >= 20 and 100 * sum(recent) > percent * len(recent))
+
+
+@given(st.lists(st.sampled_from(["taken", "refused", "trouble"]), max_size=400), st.integers(1, 99))
+def test_a_bind_rests_when_troubles_are_above_their_share_of_the_last_two_hundred(answers: list[str], percent: int) -> None:
+    breaker, since = Breaker(percent, WAITS.later_s), 0
+    for end, answer in enumerate(answers, 1):
+        if answer != "trouble":
+            breaker.note_others(1, accepted=answer == "taken")
+            continue
+        recent = answers[max(since, end - 200) : end]
+        rests = len(recent) >= 40 and 100 * recent.count("trouble") > percent * len(recent)
+        assert bool(breaker.note_trouble()) == rests
+        since = end if rests else since
+
+
+def rests(breaker: Breaker, times: int) -> list[int]:
+    """Return how long the bind rests, troubles being all that comes, so many times."""
+    return [rest_s for rest_s in (breaker.note_trouble() for _ in range(40 * times)) if rest_s]
+
+
+def test_a_bind_rests_for_longer_while_nothing_is_taken() -> None:
+    breaker = Breaker(20, WAITS.later_s)
+    assert rests(breaker, 5) == [30, 120, 600, 600, 600]
+    breaker.note_others(5, accepted=False)
+    assert rests(breaker, 1) == [600]
+    breaker.note_others(1, accepted=True)
+    assert rests(breaker, 2) == [30, 120]
+
+
+def test_a_bind_whose_card_names_no_waits_rests_all_the_same() -> None:
+    assert rests(Breaker(20, ()), 2) == [60, 60]

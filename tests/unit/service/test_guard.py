@@ -239,6 +239,46 @@ def test_a_clock_set_while_the_service_was_down_is_noticed(stage: Stage, seconds
     assert stage.alarms == ["clock"]
 
 
+def test_a_clock_set_back_by_a_little_holds_until_a_second_after_the_latest_moment_it_told(stage: Stage) -> None:
+    def act(guard: Guard) -> None:
+        guard.look(stage.drop)
+        assert guard.may_write()
+        stage.clock.set_by_s(-1.5)
+        held_s = 0.0
+        while not guard.may_write():
+            stage.clock.pass_s(0.125)
+            held_s += 0.125
+            guard.look(stage.drop)
+        assert held_s == 2.625
+
+    stage.play(act)
+    assert stage.alarms == []
+
+
+def test_what_an_early_clock_told_is_not_held_against_the_right_one(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_boot_id", lambda: "one")
+    stage.mark()
+    forget_boot(stage)
+    stage.clock.set_by_s(-3600)
+    stage.clock.ns = 0  # The machine was started anew, and its service twice before the clock was set.
+
+    def early(guard: Guard) -> None:
+        guard.look(stage.drop)
+        with stage.store.read() as connection:
+            guard.write_note(connection)
+
+    def act(guard: Guard) -> None:
+        stage.guarded.assign({2: ORDINARY})
+        guard.look(stage.drop)
+        assert stage.account.jobs == {2: ORDINARY}
+
+    stage.play(early)
+    stage.clock.pass_s(60)
+    stage.clock.set_by_s(3600)
+    stage.play(act)
+    assert stage.alarms == ["clock"]
+
+
 def test_nothing_is_written_on_a_look_that_is_out_of_date(stage: Stage) -> None:
     def act(guard: Guard) -> None:
         assert not guard.may_write()
@@ -317,7 +357,7 @@ def test_the_note_is_what_was_durable_a_beat_before_and_sending_ahead_of_it(stag
         assert (first.epoch, second.epoch) == (1, 2)
         card = stage.cards[VIETTEL]
         assert card.tps is not None
-        assert second.lanes == {lane_id: 1 + 3 * card.tps + 2 * card.window * card.binds}
+        assert second.lanes == {lane_id: 1 + 5 * card.tps + 2 * card.window * card.binds}
 
     stage.play(act)
     stage.mark(ahead=False)
@@ -325,6 +365,49 @@ def test_the_note_is_what_was_durable_a_beat_before_and_sending_ahead_of_it(stag
     assert note is not None
     assert note.lanes == {lane_id: 1}
     assert stage.alarms == []
+
+
+@pytest.mark.parametrize("fault", ["note", "beat"])
+def test_nothing_is_written_beyond_what_the_note_covers(stage: Stage, fault: str) -> None:
+    """Neither a note that cannot be written nor a beat that fails lets the sending run further ahead than the note does."""
+    running_lane(stage.store)
+    path = stage.store.path
+    assert path is not None
+    obstacle = path.with_name(path.name + ".high-water.new")
+
+    def turn(*, broken: bool) -> None:
+        if fault == "note":
+            obstacle.mkdir() if broken else obstacle.rmdir()
+        else:
+            with stage.store.write() as connection:
+                names = ("tally", "elsewhere") if broken else ("elsewhere", "tally")
+                connection.exec_driver_sql("ALTER TABLE {} RENAME TO {}".format(*names))
+
+    async def act(guard: Guard) -> None:
+        writer = Writer(stage.store)
+
+        async def seconds(count: int) -> list[bool]:
+            may = []
+            for _ in range(count):
+                stage.clock.pass_s(1)
+                guard.look(stage.drop)
+                await beat(guard, writer)
+                may.append(guard.may_write())
+            return may
+
+        with stage.store.read() as connection:
+            guard.write_note(connection)
+        assert await seconds(10) == [True] * 10
+        turn(broken=True)
+        # The note speaks of a second ago, or of the last one that a failing beat began with, and covers five.
+        assert await seconds(7) == ([True] * 4 + [False] * 3 if fault == "note" else [True] * 5 + [False] * 2)
+        turn(broken=False)
+        assert (await seconds(2))[-1]
+        assert await seconds(5) == [True] * 5
+        await writer.close()
+
+    stage.play(act)
+    assert stage.alarms == ["store-failing"]
 
 
 def running_lane(store: Store) -> int:

@@ -17,9 +17,10 @@ from broadcaster.store.campaigns import change_campaign, insert_campaign, insert
 from broadcaster.store.control import AccountOrder, put_account_order
 from broadcaster.store.engine import Store
 from broadcaster.store.gauges import uncertain_now
+from broadcaster.store.receipt_faults import ID_CONFLICT, UNPARSED, note_faults
 from broadcaster.store.schema import installation, lease, receipt, submission, tally
 
-LABELS = ("carrier", "bind", "state")
+LABELS = ("carrier", "bind", "state", "fault")
 READING = Reading(
     binds=[
         BindReading("viettel", 1, bound=True, window=50, outstanding=7, sent=1200, rate_tps=98.5),
@@ -69,6 +70,14 @@ def test_what_the_service_published_is_answered(metrics: Metrics) -> None:
         ("clock_drift_seconds",): -0.5,
         ("alarms_total",): 4.0,
     }.items() <= found.items()
+
+
+def test_f06_f07_what_was_wrong_with_receipts_is_counted(metrics: Metrics, installed_store: Store) -> None:
+    for _ in range(2):
+        with installed_store.write() as connection:
+            note_faults(connection, {("viettel", ID_CONFLICT): 3, ("mobifone", UNPARSED): 1})
+    found = {key: value for key, value in scraped(metrics).items() if key[0] == "receipt_faults_total"}
+    assert found == {("receipt_faults_total", "viettel", ID_CONFLICT): 6.0, ("receipt_faults_total", "mobifone", UNPARSED): 2.0}
 
 
 def open_lane(store: Store, name: str, state: CampaignState, counts: dict[State, int]) -> int:

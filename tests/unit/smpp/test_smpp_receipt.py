@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from broadcaster.smpp import (
     DataSm,
     DeliverSm,
+    Grammar,
     IdForm,
     LocalProtocolError,
     Receipt,
@@ -22,9 +23,10 @@ from broadcaster.smpp import (
     format_receipt,
     normal_id,
     parse_receipt,
+    receipt_dialect,
     receipt_time,
 )
-from broadcaster.smpp.receipt import _COMMON, _scan
+from broadcaster.smpp.grammar import COMMON, GRAMMARS, scan
 
 S = ReceiptState
 
@@ -376,6 +378,106 @@ def test_both_ids_are_kept_when_they_differ() -> None:
     assert normal_id(receipt.message_id, "hex") == normal_id(str(receipt.text_id), "dec")
 
 
+COMMA = receipt_dialect(Grammar.COMMA, {})
+
+# A text in the comma grammar, and the id, state, error, done date and text that must come out.
+POSITIONAL: list[tuple[str, tuple[str, ReceiptState, str | None, str | None, str | None]]] = [
+    ("77,001,001,2503041530,2503041531,DELIVRD,000,Canh bao", ("77", S.DELIVERED, "000", "2503041531", "Canh bao")),
+    ("77,001,000,2503041530,2503041531,UNDELIV,027", ("77", S.UNDELIVERABLE, "027", "2503041531", None)),
+    ("a1-f,,,2503041530,2503041531,expired", ("a1-f", S.EXPIRED, None, "2503041531", None)),
+    (" 77 , 1 , 1 , 250304153011 , 250304153112 , 2 , 0 , a, b, c", ("77", S.DELIVERED, "0", "250304153112", "a, b, c")),
+    (
+        "'77',1,1,\"2025-03-04 15:30:11\",\"2025-03-04 15:31:12\",'REJECTD','1A'",
+        ("77", S.REJECTED, "1A", "2025-03-04 15:31:12", None),
+    ),
+    ("77,1,1,,,FOOBAR,000,", ("77", S.UNKNOWN, "000", None, None)),
+    ("77,1,1,2503041530,2503041531,DELIVRD,000,id:9 stat:UNDELIV", ("77", S.DELIVERED, "000", "2503041531", "id:9 stat:UNDELIV")),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), POSITIONAL)
+@pytest.mark.parametrize("coding", [0, 8])
+def test_f07_the_comma_grammar(
+    text: str, expected: tuple[str, ReceiptState, str | None, str | None, str | None], coding: int
+) -> None:
+    body = deliver(ucs2(text) if coding else text, data_coding=coding)
+    found = parse_receipt(body, COMMA)
+    assert found is not None
+    assert (found.message_id, found.state, found.error, found.done_date, found.text) == expected
+    assert classify(body._replace(esm_class=0), COMMA) == "receipt"
+    assert classify(body._replace(esm_class=0)) == "message"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        STANDARD,
+        "",
+        "TC",
+        "Toi, vo toi, con toi, me toi, bo toi, ba toi, ong toi",
+        "77,1,1,2503041530,2503041531",
+        "77,x,1,2,3,DELIVRD",
+    ],
+)
+def test_f07_what_is_not_of_the_comma_grammar_is_not_read_by_it(text: str) -> None:
+    assert parse_receipt(deliver(text), COMMA) is None
+    assert classify(deliver(text, esm_class=0), COMMA) == "message"
+
+
+def test_f07_every_grammar_has_its_reading() -> None:
+    assert set(GRAMMARS) == set(Grammar)
+
+
+@given(st.text(max_size=120), st.sampled_from(Grammar))
+def test_f07_no_grammar_raises(text: str, grammar: Grammar) -> None:
+    body = deliver(ucs2(text), data_coding=8)
+    dialect = receipt_dialect(grammar, {"X": S.DELIVERED, "err:1": S.EXPIRED})
+    assert classify(body, dialect) == "receipt"
+    parse_receipt(body, dialect)
+
+
+OWN = {"hetHan": S.EXPIRED, "0200": S.DELIVERED, "err:45": S.REJECTED, "ERR:a1": S.DELETED, "ACCEPTD": S.DELIVERED}
+
+
+@pytest.mark.parametrize(
+    ("stat", "error", "number", "expected"),
+    [
+        ("HETHAN", "000", None, S.EXPIRED),
+        ("DELIVRD", "045", None, S.REJECTED),
+        ("HETHAN", "0045", None, S.REJECTED),
+        ("HETHAN", "A1", None, S.DELETED),
+        ("HETHAN", "000", 200, S.EXPIRED),
+        ("OTHER", "000", 200, S.DELIVERED),
+        ("OTHER", "000", 201, S.UNKNOWN),
+        ("ACCEPTD", "000", None, S.DELIVERED),
+        ("200", "000", None, S.DELIVERED),
+        ("UNDELIV", "000", 2, S.DELIVERED),
+        ("45", "000", None, S.UNKNOWN),
+    ],
+)
+def test_f14_a_carriers_own_table_goes_ahead_of_the_standard(
+    stat: str, error: str, number: int | None, expected: ReceiptState
+) -> None:
+    tlvs = {} if number is None else {Tag.MESSAGE_STATE: bytes([number])}
+    body = deliver(f"id:77 {DATES} stat:{stat} err:{error}", tlvs=tlvs)
+    found = parse_receipt(body, receipt_dialect(Grammar.SMPP, OWN))
+    assert found is not None
+    assert (found.state, found.stat) == (expected, stat)
+
+
+def test_f14_a_number_that_no_standard_knows_is_kept_as_the_carriers_word() -> None:
+    found = parse_receipt(deliver("", tlvs={Tag.RECEIPTED_MESSAGE_ID: b"77\0", Tag.MESSAGE_STATE: b"\xc8"}))
+    assert found is not None
+    assert (found.state, found.stat) == (S.UNKNOWN, "200")
+
+
+def test_a_nul_inside_is_a_blank() -> None:
+    found = parse_receipt(deliver(b"id:7\0 stat:DELIVRD\0err:0\x001"))
+    assert found is not None
+    assert "\0" not in found.raw
+    assert (found.message_id, found.stat, found.error) == ("7", "DELIVRD", "0")
+
+
 def test_f02_an_id_never_grows_beyond_what_a_table_keeps() -> None:
     assert normal_id("f" * 64, "hex") == str(16**64 - 1)
     assert len(normal_id("f" * 64, "hex")) == 78
@@ -456,9 +558,9 @@ def test_what_we_write_we_read(message_id: str, state: ReceiptState, at: dt.date
     )
     assert receipt.state is state
     assert receipt_time(receipt.done_date, dt.UTC) == at.replace(second=0, microsecond=0, tzinfo=dt.UTC)
-    common = _COMMON.fullmatch(raw)
+    common = COMMON.fullmatch(raw)
     assert common is not None
-    assert [found or None for found in common.groups()] == [found or None for found in _scan(raw)]
+    assert [found or None for found in common.groups()] == [found or None for found in scan(raw)]
 
 
 def test_the_written_form() -> None:

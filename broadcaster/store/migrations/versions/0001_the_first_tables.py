@@ -46,6 +46,13 @@ def upgrade() -> None:
         sa.UniqueConstraint("previous", name=op.f("uq_audit_previous")),
     )
     op.create_table(
+        "boundary",
+        sa.Column("area_code", sa.String(length=5), nullable=False),
+        sa.Column("rings_json", sa.Text(), nullable=False),
+        sa.Column("imported_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("area_code", name=op.f("pk_boundary")),
+    )
+    op.create_table(
         "campaign",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("name", sa.String(length=80), nullable=False),
@@ -62,6 +69,7 @@ def upgrade() -> None:
         sa.Column("finished_ms", sa.BigInteger(), nullable=True),
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("enlisted", sa.Boolean(), nullable=False),
+        sa.Column("requeues", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_campaign")),
         sa.UniqueConstraint("name", name=op.f("uq_campaign_name")),
     )
@@ -75,8 +83,9 @@ def upgrade() -> None:
         sa.Column("lat", sa.Float(), nullable=True),
         sa.Column("lon", sa.Float(), nullable=True),
         sa.Column("placed", sa.String(length=16), nullable=False),
-        sa.Column("valid_from", sa.String(length=10), nullable=True),
-        sa.Column("valid_to", sa.String(length=10), nullable=True),
+        sa.Column("radio", sa.String(length=8), nullable=True),
+        sa.Column("valid_from_s", sa.BigInteger(), nullable=True),
+        sa.Column("valid_to_s", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_cell")),
         sa.UniqueConstraint("carrier", "key", name=op.f("uq_cell_carrier_key")),
     )
@@ -126,10 +135,34 @@ def upgrade() -> None:
         postgresql_where=sa.text("not_before_ms IS NOT NULL"),
     )
     op.create_table(
+        "notice",
+        sa.Column("token", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("carrier", sa.String(length=32), nullable=False),
+        sa.Column("state", sa.SmallInteger(), nullable=False),
+        sa.Column("due_ms", sa.BigInteger(), nullable=False),
+        sa.Column("sha256", sa.String(length=64), nullable=True),
+        sa.Column("sent_ns", sa.BigInteger(), nullable=True),
+        sa.Column("status", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("token", name=op.f("pk_notice")),
+        sqlite_with_rowid=False,
+    )
+    op.create_index(
+        "ix_notice_due", "notice", ["due_ms"], unique=False, sqlite_where=sa.text("state = 0"), postgresql_where=sa.text("state = 0")
+    )
+    op.create_table(
         "opt_out",
         sa.Column("token", sa.LargeBinary(length=16), nullable=False),
         sa.Column("since_ms", sa.BigInteger(), nullable=False),
+        sa.Column("scope", sa.SmallInteger(), server_default=sa.text("2"), nullable=False),
         sa.PrimaryKeyConstraint("token", name=op.f("pk_opt_out")),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "port",
+        sa.Column("token", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("carrier", sa.String(length=32), nullable=False),
+        sa.Column("effective_s", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("token", name=op.f("pk_port")),
         sqlite_with_rowid=False,
     )
     op.create_table(
@@ -156,6 +189,14 @@ def upgrade() -> None:
         postgresql_where=sa.text("NOT matched"),
     )
     op.create_table(
+        "receipt_fault",
+        sa.Column("carrier", sa.String(length=32), nullable=False),
+        sa.Column("fault", sa.String(length=24), nullable=False),
+        sa.Column("receipts", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("carrier", "fault", name=op.f("pk_receipt_fault")),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "refusal",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("token", sa.LargeBinary(length=16), nullable=False),
@@ -163,6 +204,7 @@ def upgrade() -> None:
         sa.Column("source", sa.String(length=32), nullable=False),
         sa.Column("evidence", sa.Text(), nullable=False),
         sa.Column("at_ms", sa.BigInteger(), nullable=False),
+        sa.Column("scope", sa.SmallInteger(), server_default=sa.text("2"), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_refusal")),
     )
     op.create_table(
@@ -176,12 +218,25 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_reply")),
     )
     op.create_table(
+        "reply_part",
+        sa.Column("carrier", sa.String(length=32), nullable=False),
+        sa.Column("token", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("reference", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("parts", sa.SmallInteger(), autoincrement=False, nullable=False),
+        sa.Column("part", sa.SmallInteger(), autoincrement=False, nullable=False),
+        sa.Column("content", sa.Text(), nullable=False),
+        sa.Column("at_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("carrier", "token", "reference", "parts", "part", name=op.f("pk_reply_part")),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "roster",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("carrier", sa.String(length=32), nullable=False),
         sa.Column("file_name", sa.String(length=255), nullable=False),
         sa.Column("file_sha256", sa.String(length=64), nullable=False),
         sa.Column("legal_basis", sa.String(length=255), nullable=False),
+        sa.Column("requested_on", sa.String(length=10), nullable=False),
         sa.Column("observed_ms", sa.BigInteger(), nullable=False),
         sa.Column("imported_ms", sa.BigInteger(), nullable=False),
         sa.Column("file_rows", sa.BigInteger(), nullable=False),
@@ -229,6 +284,12 @@ def upgrade() -> None:
         postgresql_where=sa.text("state = 20"),
     )
     op.create_table(
+        "suspicion",
+        sa.Column("carrier", sa.String(length=32), nullable=False),
+        sa.Column("status", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("carrier", name=op.f("pk_suspicion")),
+    )
+    op.create_table(
         "usage",
         sa.Column("carrier", sa.String(length=32), nullable=False),
         sa.Column("day", sa.String(length=10), nullable=False),
@@ -245,6 +306,14 @@ def upgrade() -> None:
         sa.Column("signed_ms", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["campaign_id"], ["campaign.id"], name=op.f("fk_approval_campaign_id")),
         sa.PrimaryKeyConstraint("campaign_id", "person", name=op.f("pk_approval")),
+    )
+    op.create_table(
+        "campaign_cell",
+        sa.Column("campaign_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("cell_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.ForeignKeyConstraint(["campaign_id"], ["campaign.id"], name=op.f("fk_campaign_cell_campaign_id")),
+        sa.ForeignKeyConstraint(["cell_id"], ["cell.id"], name=op.f("fk_campaign_cell_cell_id")),
+        sa.PrimaryKeyConstraint("campaign_id", "cell_id", name=op.f("pk_campaign_cell")),
     )
     op.create_table(
         "campaign_roster",
