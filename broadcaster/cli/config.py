@@ -177,6 +177,9 @@ def _show(document: dict[str, Any], found: _Findings) -> None:
         "areas": say("xã, phường, đặc khu", "communes"),
         "people": say("người có quyền", "people"),
         "database": say("cơ sở dữ liệu", "database"),
+        "reply_card": say("thẻ số nhận từ chối", "card of the number for refusals"),
+        "cell_profiles": say("cách đọc danh mục trạm", "profiles of cell inventories"),
+        "refusals_journal": say("nhật ký từ chối", "journal of refusals"),
         "vault_key": say("khóa mã hóa số thuê bao", "vault key"),
         "audit_key": say("khóa nhật ký", "audit key"),
     }

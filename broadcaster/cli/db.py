@@ -117,6 +117,11 @@ def _adopted(found: Survey, *, dry_run: bool) -> dict[str, object]:
 
 
 def _show_adopted(found: Survey, *, dry_run: bool) -> None:
+    if found.refusals:
+        count = output.number(found.refusals)
+        output.line(
+            say(f"Lấy lại {count} lời từ chối từ sổ từ chối.", f"{count} entries were taken up again from the journal of refusals.")
+        )
     if found.doubt is None:
         output.line(say("Cơ sở dữ liệu không có gì phải nghi ngờ.", "There is nothing to doubt about this database."))
         _show_unanswered(found)

@@ -58,9 +58,17 @@ NOUNS: Final[Mapping[str, Noun]] = {
         "broadcaster.cli.optout",
         Said("Ghi nhận và xem thuê bao từ chối nhận tin.", "Record and list the subscribers who refuse."),
     ),
+    "inbox": Noun(
+        "broadcaster.cli.inbox",
+        Said("Xem và xuất tin báo lừa đảo của người dân.", "See and export the scam reports that people text in."),
+    ),
     "person": Noun(
         "broadcaster.cli.person",
         Said("Quản lý người có quyền trình, ký duyệt và khóa của họ.", "Manage who may submit and sign, and their keys."),
+    ),
+    "vault": Noun(
+        "broadcaster.cli.vault",
+        Said("Giao khóa kho số thuê bao cho nhiều người giữ; khôi phục khóa.", "Split the vault's key among holders; restore it."),
     ),
     "campaign": Noun(
         "broadcaster.cli.campaign",

@@ -16,9 +16,16 @@ from broadcaster.errors import InvalidFileError, Problem
 from broadcaster.lang import Said, say
 
 if TYPE_CHECKING:
+    from click.decorators import FC
+
     from broadcaster.model import Msisdn
 
-_SOURCES: Final = {"reply": Said("tin trả lời", "reply"), "cli": Said("nhập từ đơn, phiếu", "entered from a letter or form")}
+_SOURCES: Final = {
+    "reply": Said("tin trả lời", "reply"),
+    "cli": Said("nhập từ đơn, phiếu", "entered from a letter or form"),
+    "file": Said("tệp của đầu số", "the reply number's file"),
+}
+_SCOPES: Final = {"all": Said("mọi tin", "everything"), "advisory": Said("trừ tin khẩn", "all but urgent ones")}
 
 
 class InvalidNumbersError(InvalidFileError):
@@ -30,6 +37,35 @@ class InvalidNumbersError(InvalidFileError):
 commands = Group("optout", help=say("Thuê bao từ chối nhận tin cảnh báo.", "Subscribers who refuse warnings."))
 
 
+def _numbers_argument(command: FC) -> FC:
+    argument = click.argument(
+        "numbers",
+        nargs=-1,
+        metavar=say("[SỐ]...", "[NUMBER]..."),
+        help=say(
+            "Số di động. Nên dùng --file hoặc stdin (mỗi dòng một số) để số máy không nằm trong lịch sử lệnh.",
+            "Mobile numbers. Better give them by --file or stdin, one a line, so that they stay out of the shell's history.",
+        ),
+    )
+    file = click.option(
+        "--file",
+        "file",
+        type=existing_file(),
+        metavar=say("TỆP", "FILE"),
+        help=say("Tệp văn bản, mỗi dòng một số.", "A text file with one number a line."),
+    )
+    evidence = click.option(
+        "--evidence",
+        required=True,
+        metavar=say("LỜI", "TEXT"),
+        help=say(
+            'Bằng chứng, ví dụ "Đơn số 7 ngày 05-01-2026". Không ghi số máy vào đây.',
+            'What proves it, such as "Letter 7 of 05-01-2026". Write no phone number here.',
+        ),
+    )
+    return argument(file(evidence(command)))
+
+
 @commands.command(
     "add",
     help=say(
@@ -37,50 +73,107 @@ commands = Group("optout", help=say("Thuê bao từ chối nhận tin cảnh bá
         "Record numbers that refuse; in force at once, in a running campaign too.",
     ),
 )
-@click.argument(
-    "numbers",
-    nargs=-1,
-    metavar=say("[SỐ]...", "[NUMBER]..."),
+@_numbers_argument
+@click.option(
+    "--scope",
+    type=click.Choice(list(_SCOPES)),
+    default="all",
+    show_default=True,
     help=say(
-        "Số di động. Nên dùng --file hoặc stdin (mỗi dòng một số) để số máy không nằm trong lịch sử lệnh.",
-        "Mobile numbers. Better give them by --file or stdin, one a line, so that they stay out of the shell's history.",
+        "Từ chối mọi tin (all), hay chỉ tin thường và vẫn nhận tin khẩn (advisory).",
+        "What is refused: everything (all), or ordinary warnings but not urgent ones (advisory).",
     ),
 )
-@click.option(
-    "--file",
-    "file",
-    type=existing_file(),
-    metavar=say("TỆP", "FILE"),
-    help=say("Tệp văn bản, mỗi dòng một số.", "A text file with one number a line."),
-)
-@click.option(
-    "--evidence",
-    required=True,
-    metavar=say("LỜI", "TEXT"),
-    help=say(
-        'Bằng chứng của việc từ chối, ví dụ "Đơn số 7 ngày 05-01-2026". Không ghi số máy vào đây.',
-        'What proves the refusal, such as "Letter 7 of 05-01-2026". Write no phone number here.',
-    ),
-)
-def add(numbers: Sequence[str], file: Path | None, evidence: str) -> None:
-    from broadcaster.flow import intake
+def add(numbers: Sequence[str], file: Path | None, evidence: str, scope: str) -> None:
+    count = _record(_given(numbers, file), refuses=True, evidence=evidence, scope=scope)
+    output.answer(
+        {"recorded": count, "scope": scope},
+        lambda: output.line(say(f"Đã ghi nhận {output.number(count)} số từ chối.", f"{output.number(count)} refusals recorded.")),
+    )
 
-    found = _given(numbers, file)
-    installation = opening.installation()
-    count = intake.refuse(
-        installation.store,
-        installation.auditor,
-        installation.vault,
-        found,
-        refuses=True,
+
+@commands.command(
+    "withdraw",
+    help=say(
+        "Ghi nhận các số muốn nhận tin trở lại; lời từ chối trước vẫn giữ trong sổ.",
+        "Record numbers that want warnings again; what they refused before stays on record.",
+    ),
+)
+@_numbers_argument
+def withdraw(numbers: Sequence[str], file: Path | None, evidence: str) -> None:
+    count = _record(_given(numbers, file), refuses=False, evidence=evidence, scope="all")
+    output.answer(
+        {"withdrawn": count},
+        lambda: output.line(
+            say(f"Đã ghi nhận {output.number(count)} số nhận tin trở lại.", f"{output.number(count)} take warnings again.")
+        ),
+    )
+
+
+def _record(numbers: Sequence[Msisdn], *, refuses: bool, evidence: str, scope: str) -> int:
+    from broadcaster.flow.refuse import refuse
+    from broadcaster.rules.refusal import Scope
+
+    here = opening.installation()
+    return refuse(
+        here.store,
+        here.auditor,
+        here.vault,
+        numbers,
+        refuses=refuses,
         source="cli",
         evidence=evidence,
         now=opening.now(),
+        scope=Scope[scope.upper()],
+        journal=here.journal,
     )
-    output.answer(
-        {"recorded": count},
-        lambda: output.line(say(f"Đã ghi nhận {output.number(count)} số từ chối.", f"{output.number(count)} refusals recorded.")),
-    )
+
+
+@commands.command(
+    "import",
+    help=say(
+        "Nhập tệp tin đến đầu số (CSV, TSV, XLSX: số máy, thời gian, nội dung): lời từ chối có hiệu lực ngay, tin báo lừa đảo vào "
+        "hộp thư. Nhập lại cùng tệp không thay đổi gì.",
+        "Take in a file of texts to the reply number (CSV, TSV, XLSX: number, time, text): refusals are in force at once, scam "
+        "reports go to the inbox. The same file again changes nothing.",
+    ),
+)
+@click.argument(
+    "file",
+    type=existing_file(),
+    metavar=say("TỆP", "FILE"),
+    help=say("Tệp của đơn vị cho thuê đầu số.", "The file of the number's provider."),
+)
+@click.option("--dry-run", is_flag=True, help=say("Chỉ đọc tệp và báo lỗi.", "Only read the file and tell what is wrong."))
+def import_texts(file: Path, dry_run: bool) -> int:
+    from broadcaster.files.replies import read_texts
+    from broadcaster.flow.inbox import Taken, take_texts
+
+    here = opening.installation()
+    texts, problems = read_texts(file)
+    taken = Taken(len(texts), 0, 0, 0, 0, 0)
+    if not dry_run:
+        taken = take_texts(here.store, here.auditor, here.vault, texts, journal=here.journal, file=file.name, now=opening.now())
+
+    def show() -> None:
+        output.line(
+            say(
+                f"Đọc được {output.number(taken.texts)} tin: {output.number(taken.refused)} từ chối, "
+                f"{output.number(taken.withdrawn)} nhận lại, {output.number(taken.reports)} báo lừa đảo; "
+                f"{output.number(taken.repeated)} tin đã nhập trước đó, "
+                f"{output.number(taken.overtaken)} lời cũ hơn lời đã ghi.",
+                f"{output.number(taken.texts)} texts: {output.number(taken.refused)} refuse, {output.number(taken.withdrawn)} take "
+                f"warnings again, {output.number(taken.reports)} report scams; {output.number(taken.repeated)} came before, "
+                f"{output.number(taken.overtaken)} are older than what is on record.",
+            )
+        )
+        for problem in problems:
+            output.tell(str(problem))
+        if dry_run:
+            output.tell(say("Chưa thay đổi gì (--dry-run).", "Nothing was changed (--dry-run)."))
+
+    output.answer(taken._asdict() | {"dry_run": dry_run, "problems": [str(problem) for problem in problems]}, show)
+    return 3 if problems else 0
 
 
 def _given(numbers: Sequence[str], file: Path | None) -> list[Msisdn]:
@@ -149,6 +242,7 @@ def list_refusals(limit: int) -> None:
             {
                 "number": number,
                 "refuses": item.refuses,
+                "scope": _scope(item.scope),
                 "source": item.source,
                 "evidence": item.evidence,
                 "at": output.moment_of_ms(item.at_ms),
@@ -159,12 +253,20 @@ def list_refusals(limit: int) -> None:
     columns = [
         Column(say("Số máy", "Number")),
         Column(say("Từ chối", "Refuses")),
+        Column(say("Phạm vi", "Scope")),
         Column(say("Lúc", "At")),
         Column(say("Nguồn", "Source")),
         Column(say("Bằng chứng", "Evidence")),
     ]
     rows = [
-        [number, item.refuses, output.moment_of_ms(item.at_ms), str(_SOURCES.get(item.source, item.source)), item.evidence]
+        [
+            number,
+            item.refuses,
+            str(_SCOPES[_scope(item.scope)]) if item.refuses else "",
+            output.moment_of_ms(item.at_ms),
+            str(_SOURCES.get(item.source, item.source)),
+            item.evidence,
+        ]
         for number, item in zip(numbers, found, strict=True)
     ]
 
@@ -173,3 +275,9 @@ def list_refusals(limit: int) -> None:
         output.tell(say(f"Đang từ chối: {output.number(refusing)} số.", f"Refusing now: {output.number(refusing)} numbers."))
 
     output.answer(document, show)
+
+
+def _scope(scope: int) -> str:
+    from broadcaster.rules.refusal import Scope
+
+    return Scope(scope).name.lower()

@@ -5,18 +5,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import datetime as dt
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Final, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
 from broadcaster.errors import ConfigurationError, InvalidFileError, Problem
 from broadcaster.files.carriers import authorities_of, password_of
+from broadcaster.files.moments import BAD_TIME, Moments
+from broadcaster.files.prefixes import read_plan
+from broadcaster.files.sheets import open_table
 from broadcaster.files.tomlfile import Table, load
 from broadcaster.lang import Said
-from broadcaster.model import CarrierCard, CarrierCode, Endpoint, Environment, IdRule
+from broadcaster.model import CarrierCard, CarrierCode, DropReason, Endpoint, Environment, IdRule, Msisdn
+from broadcaster.text.fold import fold
 
 REPLY_CODE: Final = CarrierCode("reply")
 """Under this code the reply number's texts and its link are kept; no carrier's card may have it."""
@@ -134,3 +139,56 @@ def _account(path: Path, card: _Reply, env: Mapping[str, str]) -> CarrierCard:
         retry_after_s=(),
         receipt_timeout_h=1,
     )
+
+
+class Text(NamedTuple):
+    """One subscriber's text as the reply number's provider lists it; `at` in UTC."""
+
+    number: Msisdn
+    at: dt.datetime
+    content: str
+
+
+_COLUMNS: Final[Mapping[str, frozenset[str]]] = {
+    "number": frozenset({"msisdn", "so may", "so thue bao", "so dien thoai", "so gui", "sdt", "number", "source", "sender"}),
+    "time": frozenset({"thoi gian", "thoi diem", "ngay gio", "time", "at", "received at", "received"}),
+    "text": frozenset({"noi dung", "noi dung tin", "tin nhan", "text", "content", "message"}),
+}
+
+
+def read_texts(path: Path) -> tuple[list[Text], list[Problem]]:
+    """Return the texts that a provider's table lists (CSV, TSV or XLSX with headings) and what is wrong with its other rows.
+
+    Times without an offset are Vietnam's. A number is named by its line only. Raises `ConfigurationError`, or `InvalidFileError` when
+    it is no table, or one of the three columns (number, time, text) is missing.
+    """
+    texts: list[Text] = []
+    problems: list[Problem] = []
+    moments, plan, name = Moments(), read_plan(), str(path)
+    with open_table(path) as table:
+        rows = iter(table)
+        places = _places(name, next(rows, (1, []))[1])
+        for line, row in rows:
+            number_text, time_text, content = ((row[at] if at < len(row) else "").strip() for at in places)
+            number, seconds = plan.normalise(number_text), moments.read(time_text)
+            if isinstance(number, DropReason):
+                problems.append(Problem(name, Said(vi=f"số máy không dùng được ({number})", en=f"no usable number ({number})"), line))
+            elif seconds == BAD_TIME:
+                problems.append(Problem(name, Said(vi="thời điểm không đọc được", en="the time cannot be read"), line))
+            else:
+                texts.append(Text(number, dt.datetime.fromtimestamp(seconds, dt.UTC), content))
+    return texts, problems
+
+
+def _places(name: str, headings: Sequence[str]) -> tuple[int, int, int]:
+    """Return where number, time and text stand. Raises `InvalidFileError` naming every column that is missing."""
+    folded = [" ".join(fold(heading).casefold().replace("_", " ").split()) for heading in headings]
+    found = {key: next((at for at, heading in enumerate(folded) if heading in names), None) for key, names in _COLUMNS.items()}
+    missing = [key for key, at in found.items() if at is None]
+    if missing:
+        words = ", ".join(f"{key} ({', '.join(sorted(_COLUMNS[key])[:3])}…)" for key in missing)
+        raise InvalidFileError(
+            [Problem(name, Said(vi=f"dòng tiêu đề thiếu cột: {words}", en=f"the heading lacks columns: {words}"), 1)]
+        )
+    number, time, text = (at for at in found.values() if at is not None)
+    return number, time, text

@@ -19,6 +19,7 @@ from broadcaster.files.tomlfile import Table, load, parse
 from broadcaster.lang import Said
 from broadcaster.model import DailyWindow, Environment
 from broadcaster.rules.order import parse_window
+from broadcaster.text.lint import promises_reply
 
 ENV_PREFIX: Final = "BROADCASTER_"
 DATABASE_FILE: Final = "broadcaster.db"
@@ -134,6 +135,13 @@ class Settings(Table):
                 Said(
                     vi="chưa có reply_number thì phải ghi refusal_alternative",
                     en="without reply_number there must be a refusal_alternative",
+                )
+            )
+        if not self.reply_number and promises_reply(self.refusal_alternative) is not None:
+            raise ValueError(
+                Said(
+                    vi="refusal_alternative không được mời trả lời bằng tin nhắn khi chưa có reply_number",
+                    en="refusal_alternative must not ask for a reply by text while there is no reply_number",
                 )
             )
         return self

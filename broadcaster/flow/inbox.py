@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection
 
 from broadcaster.errors import ConfigurationError, RefusedError
-from broadcaster.files.replies import REPLY_CODE
+from broadcaster.files.replies import REPLY_CODE, Text
 from broadcaster.lang import Said
-from broadcaster.model import Msisdn, Person, Role
+from broadcaster.model import Person, Role
 from broadcaster.rules.numbers import holds_number
 from broadcaster.rules.refusal import Kind, read_reply
 from broadcaster.store.audit import Auditor
@@ -33,14 +33,6 @@ EXPORTERS: Final = frozenset({Role.CONTENT_AUTHORITY, Role.DUTY_OFFICER})
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
-class Text(NamedTuple):
-    """One subscriber's text as the reply number's provider lists it."""
-
-    number: Msisdn
-    at: dt.datetime
-    content: str
-
-
 class Taken(NamedTuple):
     """What a file of texts came to: `repeated` were in the inbox before, `overtaken` is how many commands a later one had undone."""
 
@@ -52,7 +44,9 @@ class Taken(NamedTuple):
     overtaken: int
 
 
-def take_texts(store: Store, auditor: Auditor, vault: Vault, texts: Iterable[Text], *, journal: Journal, file: str, now: dt.datetime) -> Taken:
+def take_texts(
+    store: Store, auditor: Auditor, vault: Vault, texts: Iterable[Text], *, journal: Journal, file: str, now: dt.datetime
+) -> Taken:
     """Store the texts and put into force what they say, from now on; taking the same file again changes nothing.
 
     Raises `StoreError` when the journal cannot be written.
@@ -98,11 +92,14 @@ def _take(connection: Connection, texts: Sequence[tuple[bytes, Text]], journal: 
 
 
 def require_exporter(person: Person, key: Ed25519PrivateKey, reason: str) -> None:
-    """Raise `RefusedError` unless this person may export whole numbers and holds their own key; `ConfigurationError` for a bad reason."""
+    """Raise `RefusedError` unless this person may export whole numbers and holds their key, `ConfigurationError` for a bad reason."""
     if not person.roles & EXPORTERS:
         roles = ", ".join(sorted(EXPORTERS))
         raise RefusedError(
-            Said(f"{person.name} không được xuất số máy đầy đủ; cần vai trò: {roles}", f"{person.name} may not export whole numbers; roles that may: {roles}")
+            Said(
+                f"{person.name} không được xuất số máy đầy đủ; cần vai trò: {roles}",
+                f"{person.name} may not export whole numbers; roles that may: {roles}",
+            )
         )
     public = key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
     if public != person.public_key:

@@ -43,6 +43,7 @@ _DATE: Final = re.compile(
 _SCIENTIFIC: Final = re.compile(r"\d(?:[.,]\d+)?[eE][+-]?\d+", re.ASCII)
 _TEXT_FORMULA: Final = re.compile(r'="([^"]*)"')
 """How exporters keep a spreadsheet from eating a leading zero."""
+_DIGIT_ROW: Final = re.compile(r"\d(?:[\s.()\-\u2010-\u2015]*\d){6,}")
 _NINE_DIGITS: Final = re.compile(r"(?:\d[\s.()\-\u2010-\u2015]*){9}")
 
 
@@ -111,6 +112,16 @@ def mask(msisdn: int) -> str:
     """Return the form in which a number may be shown: ``8490****123``."""
     digits = str(msisdn)
     return f"{digits[:4]}****{digits[-3:]}"
+
+
+def mask_in(text: str) -> str:
+    """Return free text with every row of seven digits or more masked, whatever stands between them."""
+
+    def masked(row: re.Match[str]) -> str:
+        digits = re.sub(r"\D", "", row[0])
+        return f"{digits[:4]}****{digits[-3:]}"
+
+    return _DIGIT_ROW.sub(masked, text)
 
 
 def holds_number(text: str) -> bool:

@@ -205,18 +205,22 @@ reply_part = Table(
     sqlite_with_rowid=False,
 )
 
-notice = Table(
-    "notice",
+hold = Table(
+    "hold",
     metadata,
-    Column("token", LargeBinary(16), primary_key=True),
-    Column("carrier", String(32), nullable=False),
-    Column("state", SmallInteger, nullable=False),
-    Column("due_ms", BigInteger, nullable=False),
-    Column("sha256", String(64)),
-    Column("sent_ns", BigInteger),
-    Column("status", BigInteger),
-    Index("ix_notice_due", "due_ms", sqlite_where=text("state = 0"), postgresql_where=text("state = 0")),
-    sqlite_with_rowid=False,
+    Column("id", _Id, primary_key=True),
+    Column("scope", String(16), nullable=False),
+    Column("subject_id", BigInteger),
+    Column("token", LargeBinary(16)),
+    Column("document", String(80), nullable=False),
+    Column("documented_on", String(10), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("added_by", String(80), nullable=False),
+    Column("added_ms", BigInteger, nullable=False),
+    Column("released_by", String(80)),
+    Column("released_ms", BigInteger),
+    Column("release_reason", Text),
+    sqlite_autoincrement=True,
 )
 
 campaign = Table(

@@ -89,14 +89,14 @@ def commitment_of_blocks(blocks: Sequence[array[int]], salt: bytes) -> str:
     return total.hexdigest()
 
 
-def write_key_file(path: Path) -> None:
-    """Make a new 32-byte key; refuses to overwrite, since a lost key makes every number unreadable."""
+def write_key_file(path: Path, key: bytes | None = None) -> None:
+    """Write a 32-byte key, by default a new one; refuses to overwrite, since a lost key makes every number unreadable."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError as error:
         raise ConfigurationError(Said(f"{path}: đã có tệp khóa.", f"{path}: a key file is already there.")) from error
     with os.fdopen(descriptor, "wb") as file:
-        file.write(base64.b64encode(secrets.token_bytes(32)) + b"\n")
+        file.write(base64.b64encode(key or secrets.token_bytes(32)) + b"\n")
         file.flush()
         os.fsync(file.fileno())
 

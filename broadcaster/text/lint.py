@@ -43,6 +43,11 @@ _CALL: Final = re.compile(
     re.IGNORECASE,
 )
 _CALL_TO_ACTION: Final = re.compile(r"\bbao (?:ngay )?(?:cho )?(?:co quan )?cong an\b", re.IGNORECASE)
+_PROMISED_REPLY: Final = re.compile(
+    r"\b(?:soan|nhan|gui|tra loi|reply)\b(?: tin)?[ :\"'(]{1,3}(?:tc\d?|stop|huy|dung|dk)\b"
+    r"|(?<!khong )\btra loi (?:tin(?: nhan)? )?nay\b",
+    re.IGNORECASE,
+)
 _SENTENCE_END: Final = re.compile(r"[.!?]\s+")
 _NEGATIONS: Final = frozenset({"khong", "chua", "dung", "cam", "chang"})
 
@@ -68,9 +73,16 @@ def lint(text: str, rules: TextRules) -> list[Finding]:
     body, start, found = _body(text, rules)
     found += _characters(text, rules)
     found += _imitable(body, start)
+    found += _promises(body, start)
     found += _wording(body, start, rules)
     found += _size(text, rules)
     return found
+
+
+def promises_reply(text: str) -> int | None:
+    """Return where a text tells people to answer by a text of their own, None where it does not."""
+    found = _PROMISED_REPLY.search(fold(text))
+    return found.start() if found else None
 
 
 def lint_sender(sender: str) -> list[Finding]:
@@ -192,6 +204,17 @@ def _imitable(body: str, start: int) -> Iterator[Finding]:
         )
     if phone := _PHONE.search(body) or _CALL.search(fold(body)):
         yield _error("phone-number", "không được có số điện thoại để gọi lại", "no call-back phone numbers", start + phone.start())
+
+
+def _promises(body: str, start: int) -> Iterator[Finding]:
+    """Only the footer may promise that a reply is heard: it names the number that is hired, or the way that stands in for it."""
+    if (at := promises_reply(body)) is not None:
+        yield _error(
+            "promised-reply",
+            "nội dung không được mời trả lời bằng tin nhắn; phần từ chối cuối tin do hệ thống ghi",
+            "the body must not ask for a reply by text; how to refuse is said by the footer alone",
+            start + at,
+        )
 
 
 def _wording(body: str, start: int, rules: TextRules) -> Iterator[Finding]:

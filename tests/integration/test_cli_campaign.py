@@ -173,7 +173,10 @@ def test_people_and_keys(desk: Desk) -> None:
 
 def test_refusals_come_from_argv_file_or_stdin_and_are_always_masked(desk: Desk) -> None:
     (desk.folder / "so.txt").write_text("\ufeff+84 905 000 001\n\n0905.000.002\n", encoding="utf-8")
-    assert desk.ok("optout", "add", "--file", "so.txt", "--evidence", "Đơn", "--json").document == {"recorded": 2}
+    assert desk.ok("optout", "add", "--file", "so.txt", "--evidence", "Đơn", "--json").document == {
+        "recorded": 2,
+        "scope": "all",
+    }
     desk.ok("optout", "add", "0905000003", "--evidence", "Đơn")
     said = desk.ok("optout", "list", "--limit", "2", "--json").document
     assert said["refusing"] == 3

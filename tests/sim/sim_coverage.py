@@ -68,7 +68,7 @@ NOT_MET: Final[Mapping[str, str]] = {
 ALSO: Final = (
     *(f"crash {kind}" for kind in ("statement", "before commit", "after commit", "before write", "after write")),
     "power", "database is locked", "database or disk is full", "disk I/O error", "dlr_missing", "dedup_check", "id_format",
-    "clock_skew", "fin_after", "stop_reading", "umr_echo", "deed refuse", "deed pause", "deed cancel", "deed requeue", "deed release",
+    "clock_skew", "fin_after", "stop_reading", "umr_echo", "deed refuse", "deed pause", "deed cancel", "deed release",
     "deed stop-all", "deed pause carrier", "deed rate", "carrier halted", "commit refused", "refused under lease", "cut by a crash",
     "clock set", "clock early", "stood still", "host dead", "second host", "rate of the hour", "carrier-closed", "quota-used",
     "hours passed", "window closed", "urgent overtakes", "receipt hours late",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+from sqlalchemy import insert
+
 from broadcaster.model import RosterId
 from broadcaster.store import audience
 from broadcaster.store.audience import Rule
@@ -24,8 +26,21 @@ def enlisted(store: Store, vault: Vault, people: int) -> list[tuple[int, str]]:
     with store.write() as connection:
         cells = [(at, "viettel", str(at), area, "file") for at, area in enumerate(COMMUNES, 1)]
         append(connection, cell, ("id", "carrier", "key", "area_code", "placed"), cells)
-        names = [name.name for name in roster.columns if name.name != "commitment"]
-        append(connection, roster, names, [(1, "viettel", "f", "s", "b", 0, 0, people, people, True, b"")])
+        snapshot = {
+            "id": 1,
+            "carrier": "viettel",
+            "file_name": "f",
+            "file_sha256": "s",
+            "legal_basis": "b",
+            "requested_on": "2026-01-01",
+            "observed_ms": 0,
+            "imported_ms": 0,
+            "file_rows": people,
+            "kept": people,
+            "complete": True,
+            "salt": b"",
+        }
+        connection.execute(insert(roster).values(snapshot))
         rows = [(1, token, at // EXCHANGE % len(COMMUNES) + 1, 0) for at, token in enumerate(tokens)]
         append(connection, subscriber, ("roster_id", "token", "cell_id", "seen_s"), rows)
         values = {

@@ -18,7 +18,7 @@ from broadcaster.store.upgrade import config, upgrade
 
 of_a_file = pytest.mark.sqlite_only(reason="definitions as SQLite keeps them, permissions of the file")
 
-WITHOUT_ROWID = {"receipt_fault", "subscriber", "opt_out", "reply_part", "notice", "port", "submission", "tally", "usage"}
+WITHOUT_ROWID = {"receipt_fault", "subscriber", "opt_out", "reply_part", "port", "submission", "tally", "usage"}
 
 
 def definitions(store: Store) -> dict[str, str]:

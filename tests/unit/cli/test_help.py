@@ -20,8 +20,10 @@ VERBS = {
     "carrier": ["list", "show", "pause", "resume", "rate", "simulate", "check", "approve-check"],
     "cell": ["import", "coverage", "export"],
     "roster": ["import", "import-ports", "list"],
-    "optout": ["add", "list"],
+    "optout": ["add", "import", "list", "withdraw"],
+    "inbox": ["export", "list"],
     "person": ["add", "list"],
+    "vault": ["escrow", "recover"],
     "campaign": [
         *("plan", "submit", "approve", "schedule", "status", "list", "pause", "resume", "cancel"),
         *("requeue", "uncertain", "remainder", "verify"),

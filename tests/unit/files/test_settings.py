@@ -85,6 +85,7 @@ def test_the_database_follows_a_state_folder_given_by_flag(tmp_path: Path) -> No
         ('database_url = "sqlite:///:memory:"', "database_url", 1),
         ("approvals = 1", "approvals", 1),
         ('refusal_alternative = ""', None, None),
+        ('refusal_alternative = "Từ chối: soạn TC gửi UBND xã."', None, None),
     ],
 )
 def test_each_wrong_value_names_its_key_and_line(tmp_path: Path, text: str, key: str | None, line: int | None) -> None:

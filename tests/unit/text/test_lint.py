@@ -61,6 +61,9 @@ def test_a_sound_text_has_no_findings() -> None:
         (with_word("(0255) 3822222, 02553822222"), "phone-number"),
         (with_word("goi so 113"), "phone-number"),
         (with_word("LH: 156"), "phone-number"),
+        (with_word("nop, soan TC de tu choi"), "promised-reply"),
+        (with_word("nop, nhan tin STOP"), "promised-reply"),
+        (with_word("nop, tra loi tin nay"), "promised-reply"),
         (BODY.removeprefix("TB: "), "label"),
         (BODY.replace(" Bao Cong an gan nhat.", ""), "call-to-action"),
         (BODY.replace("Bao Cong an gan nhat.", "Bao Cong an. Xin cam on."), "call-to-action"),
@@ -80,6 +83,11 @@ def test_each_rule_finds_its_fault(body: str, rule: str) -> None:
 )
 def test_dates_and_sums_are_not_numbers_to_call(word: str) -> None:
     assert rules_found(with_word(word)) == set()
+
+
+@pytest.mark.parametrize("word", ["tra loi tin nhan la", "nhan tien", "gui tien", "khong tra loi tin nay", "dung lai"])
+def test_advice_about_replies_promises_none(word: str) -> None:
+    assert "promised-reply" not in rules_found(with_word(word))
 
 
 def test_what_to_write_instead_is_said() -> None:

@@ -90,6 +90,23 @@ def upgrade() -> None:
         sa.UniqueConstraint("carrier", "key", name=op.f("uq_cell_carrier_key")),
     )
     op.create_table(
+        "hold",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("scope", sa.String(length=16), nullable=False),
+        sa.Column("subject_id", sa.BigInteger(), nullable=True),
+        sa.Column("token", sa.LargeBinary(length=16), nullable=True),
+        sa.Column("document", sa.String(length=80), nullable=False),
+        sa.Column("documented_on", sa.String(length=10), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("added_by", sa.String(length=80), nullable=False),
+        sa.Column("added_ms", sa.BigInteger(), nullable=False),
+        sa.Column("released_by", sa.String(length=80), nullable=True),
+        sa.Column("released_ms", sa.BigInteger(), nullable=True),
+        sa.Column("release_reason", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_hold")),
+        sqlite_autoincrement=True,
+    )
+    op.create_table(
         "installation",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("environment", sa.String(length=16), nullable=False),
@@ -133,21 +150,6 @@ def upgrade() -> None:
         unique=False,
         sqlite_where=sa.text("not_before_ms IS NOT NULL"),
         postgresql_where=sa.text("not_before_ms IS NOT NULL"),
-    )
-    op.create_table(
-        "notice",
-        sa.Column("token", sa.LargeBinary(length=16), nullable=False),
-        sa.Column("carrier", sa.String(length=32), nullable=False),
-        sa.Column("state", sa.SmallInteger(), nullable=False),
-        sa.Column("due_ms", sa.BigInteger(), nullable=False),
-        sa.Column("sha256", sa.String(length=64), nullable=True),
-        sa.Column("sent_ns", sa.BigInteger(), nullable=True),
-        sa.Column("status", sa.BigInteger(), nullable=True),
-        sa.PrimaryKeyConstraint("token", name=op.f("pk_notice")),
-        sqlite_with_rowid=False,
-    )
-    op.create_index(
-        "ix_notice_due", "notice", ["due_ms"], unique=False, sqlite_where=sa.text("state = 0"), postgresql_where=sa.text("state = 0")
     )
     op.create_table(
         "opt_out",

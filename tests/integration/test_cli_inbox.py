@@ -1,0 +1,133 @@
+"""The reply number's file and the inbox of scam reports, by the commands an operator types."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from broadcaster.cli.main import run
+from broadcaster.lang import speak
+
+HEADING = "Số máy;Thời gian;Nội dung\n"
+TEXTS = (
+    HEADING + "0905000001;05/01/2026 08:15;TC\n"
+    "0905000002;05/01/2026 08:16;Từ chối\n"
+    "0905000002;05/01/2026 09:00;HUY TC\n"
+    "0905000003;05/01/2026 08:20;LD 0912345678 tự xưng công an\n"
+    "0905000004;05/01/2026 08:21;=LD 0912345678\n"
+    "abc;05/01/2026 08:22;TC\n"
+    "0905000005;hôm qua;TC\n"
+)
+
+
+class Desk:
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder = folder
+        self._capsys = capsys
+
+    def __call__(self, *arguments: str) -> tuple[int, str]:
+        code = run(list(arguments))
+        captured = self._capsys.readouterr()
+        return code, captured.out + captured.err
+
+
+@pytest.fixture
+def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    monkeypatch.setattr("sys.excepthook", __import__("sys").excepthook)
+    monkeypatch.setattr("threading.excepthook", __import__("threading").excepthook)
+    for name in [name for name in os.environ if name.startswith("BROADCASTER_")]:
+        monkeypatch.delenv(name)
+    speak("en")
+    folder = tmp_path / "installed"
+    desk = Desk(folder, capsys)
+    assert desk("init", str(folder))[0] == 0
+    monkeypatch.chdir(folder)
+    (folder / "texts.csv").write_text(TEXTS, encoding="utf-8")
+    yield desk
+    speak("vi")
+
+
+def test_a_file_of_texts_is_obeyed_once_and_its_bad_rows_are_named_by_line(desk: Desk) -> None:
+    code, said = desk("optout", "import", "texts.csv", "--dry-run")
+    assert (code, "Nothing was changed" in said) == (3, True)
+    assert "Refusing now: 0" in desk("optout", "list")[1]
+    code, said = desk("optout", "import", "texts.csv")
+    assert code == 3
+    assert "5 texts: 2 refuse, 1 take warnings again, 2 report scams; 0 came before" in said
+    assert "texts.csv:7" in said
+    assert "texts.csv:8" in said
+    assert "Refusing now: 1" in desk("optout", "list")[1]
+    _, said = desk("optout", "import", "texts.csv")
+    assert "5 texts: 0 refuse, 0 take warnings again, 0 report scams; 5 came before" in said
+    assert "0905000001" not in said
+
+
+def test_what_was_said_later_stands_against_an_older_text(desk: Desk) -> None:
+    assert desk("optout", "withdraw", "0905000001", "--evidence", "Letter 1")[0] == 0
+    _, said = desk("optout", "import", "texts.csv")
+    assert "1 are older than what is on record" in said
+    assert "Refusing now: 0" in desk("optout", "list")[1]
+
+
+def test_a_file_without_its_columns_is_refused(desk: Desk) -> None:
+    (desk.folder / "texts.csv").write_text("Số máy;Ghi chú\n0905000001;TC\n", encoding="utf-8")
+    code, said = desk("optout", "import", "texts.csv")
+    assert code == 5
+    assert "the heading lacks columns: time" in said
+
+
+def test_reports_are_masked_in_the_list_and_whole_only_for_who_may(desk: Desk) -> None:
+    desk("optout", "import", "texts.csv")
+    code, said = desk("inbox", "list", "--days", "3660")
+    assert code == 0
+    assert "8490****003" in said
+    assert "0912****678" in said
+    assert "0912345678" not in said
+    for name, role in (("cong-an", "content-authority"), ("can-bo", "operator")):
+        desk("person", "add", name, "--title", name, "--role", role, "--new-key", f"keys/{name}.pem")
+    days = ("--from", "2026-01-05", "--to", "2026-01-05")
+    reason = ("--reason", "CV 7/2026")
+    assert desk("inbox", "export", "out.csv", "--as", "can-bo", "--key", "keys/can-bo.pem", *reason, *days)[0] == 4
+    assert desk("inbox", "export", "out.csv", "--as", "cong-an", "--key", "keys/can-bo.pem", *reason, *days)[0] == 4
+    bad = ("--reason", "for 0912345678")
+    assert desk("inbox", "export", "out.csv", "--as", "cong-an", "--key", "keys/cong-an.pem", *bad, *days)[0] == 5
+    assert not (desk.folder / "out.csv").exists()
+    assert desk("inbox", "export", "out.csv", "--as", "cong-an", "--key", "keys/cong-an.pem", *reason, *days)[0] == 0
+    assert (desk.folder / "out.csv").stat().st_mode & 0o777 == 0o600
+    with (desk.folder / "out.csv").open(encoding="utf-8-sig") as file:
+        found = {row["number"]: row["text"] for row in csv.DictReader(file)}
+    assert found == {"84905000003": "LD 0912345678 tự xưng công an", "84905000004": "'=LD 0912345678"}
+    assert desk("inbox", "export", "out.csv", "--as", "cong-an", "--key", "keys/cong-an.pem", *reason, *days)[0] == 5
+
+
+def test_what_was_refused_after_the_backup_was_made_is_refused_when_it_was_put_back(desk: Desk) -> None:
+    desk("optout", "add", "0905000001", "--evidence", "Letter 1")
+    database = desk.folder / "state" / "broadcaster.db"
+    copy = database.read_bytes()
+    desk("optout", "add", "0905000002", "--evidence", "Letter 2", "--scope", "advisory")
+    desk("optout", "withdraw", "0905000001", "--evidence", "Letter 3")
+    assert (desk.folder / "refusals.journal").stat().st_mode & 0o777 == 0o600
+    database.write_bytes(copy)
+    code, said = desk("db", "adopt", "--reason", "disk failed")
+    assert (code, "2 entries were taken up again from the journal" in said) == (0, True)
+    code, said = desk("optout", "list", "--json")
+    document = json.loads(said)
+    assert (code, document["refusing"]) == (0, 1)
+    assert next((item["number"], item["scope"]) for item in document["newest"] if item["refuses"]) == ("8490****002", "advisory")
+
+
+def test_a_reply_number_needs_its_card(desk: Desk) -> None:
+    with (desk.folder / "broadcaster.toml").open("a", encoding="utf-8") as settings:
+        settings.write('reply_number = "8066"\n')
+    code, said = desk("config", "check")
+    assert (code, "no text may promise a reply" in said) == (5, True)
+    card = 'number = "8067"\nenvironment = "rehearsal"\ncost_vnd = 500\nchannel = "file"\n'
+    (desk.folder / "reply.toml").write_text(card, encoding="utf-8")
+    assert "is not the number 8067" in desk("config", "check")[1]
+    (desk.folder / "reply.toml").write_text(card.replace("8067", "8066"), encoding="utf-8")
+    assert desk("config", "check")[0] == 0
