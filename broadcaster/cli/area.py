@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from broadcaster.cli import opening, output
-from broadcaster.cli.commands import Group, existing_file
+from broadcaster.cli.commands import Day, Group, existing_file
 from broadcaster.cli.output import Column
 from broadcaster.lang import say
 
@@ -39,7 +39,7 @@ commands = Group("area", help=say("Danh mục xã, phường, đặc khu của t
 )
 @click.option(
     "--districts-on",
-    type=click.DateTime(["%Y-%m-%d"]),
+    type=Day(),
     metavar=say("NGÀY", "DAY"),
     help=say(
         "Thay vào đó, liệt kê các huyện, thị xã, thành phố có vào ngày này, ví dụ 2019-06-12.",

@@ -18,7 +18,7 @@ from broadcaster.model import TIMEZONE
 
 if TYPE_CHECKING:
     from broadcaster.files.cells import CellRow
-    from broadcaster.flow.inventory import Coverage, Inventory
+    from broadcaster.flow.inventory import Changes, Coverage, Inventory
     from broadcaster.model import CarrierCard, CarrierCode
 
 commands = Group("cell", help=say("Danh mục ô phủ sóng (cell) của các trạm BTS.", "The cells of the carriers' base stations."))
@@ -36,6 +36,7 @@ _SKIPPED: Final[Mapping[str, Said]] = {
     "off-air": Said("không phát sóng", "off the air"),
     "repeated": Said("lặp lại cùng một cell", "the same cell again"),
     "far-away": Said("ở ngoài tỉnh", "outside the province"),
+    "foot": Said("dòng tổng, ghi chú, chữ ký", "totals, notes, signatures"),
 }
 
 
@@ -86,14 +87,18 @@ _SKIPPED: Final[Mapping[str, Said]] = {
 def import_file(file: Path, carrier: str | None, profile: Path | None, sheet: str | None, dry_run: bool) -> int:
     from broadcaster.files.cellprofile import PROFILES_FOLDER, CellProfile, read_profile
     from broadcaster.files.cells import Asked
+    from broadcaster.files.ports import network_names
     from broadcaster.flow import inventory
 
     installation = opening.installation()
-    card = opening.find_card(installation.cards(), carrier) if carrier is not None else None
+    cards = installation.cards()
+    card = opening.find_card(cards, carrier) if carrier is not None else None
     beside = installation.settings.carriers_folder / PROFILES_FOLDER / f"{carrier}.toml"
     if profile is None and card is not None and beside.is_file():
         profile = beside
-    asked = Asked(card.code if card else None, card.mnc if card else "", read_profile(profile) if profile else CellProfile(), sheet)
+    names = network_names({code: (item.name, item.mnc) for code, item in cards.items()})
+    columns = read_profile(profile) if profile else CellProfile()
+    asked = Asked(card.code if card else None, card.mnc if card else "", columns, sheet, names)
     today = opening.now().astimezone(ZoneInfo(TIMEZONE)).date()
     store, areas = installation.store, installation.areas()
     if dry_run:
@@ -112,6 +117,10 @@ def _import_json(made: Inventory, *, dry_run: bool) -> dict[str, object]:
         "skipped": {str(why): count for why, count in made.skipped.items()},
         "superseded": made.superseded,
         "swapped_lines": list(made.swapped),
+        "unclear_statuses": dict(made.statuses),
+        "new": made.changes.new,
+        "moved_lines": list(made.changes.moved),
+        "missing": made.changes.missing,
         "problems": [problem_json(problem) for problem in made.problems],
     }
 
@@ -126,6 +135,7 @@ def _show_import(made: Inventory, *, dry_run: bool) -> None:
     stored = say("Cell đọc được, không lưu", "Cells read, not stored") if dry_run else say("Cell đã lưu", "Cells stored")
     rows: dict[str, object] = {stored: len(made.cells)}
     rows |= {f"  {_PLACED[placed]}": count for placed, count in sorted(made.placed.items())}
+    rows |= _changed(made.changes)
     passed = {str(_SKIPPED[why]): count for why, count in sorted(made.skipped.items())}
     if made.superseded:
         passed[say("trạng thái của ngày khác", "states of another day")] = made.superseded
@@ -134,6 +144,14 @@ def _show_import(made: Inventory, *, dry_run: bool) -> None:
         rows[say("Dòng đảo vĩ độ, kinh độ, đã sửa", "Rows with latitude and longitude exchanged, put right")] = len(made.swapped)
     rows[say("Dòng sai, đã bỏ qua", "Bad rows left out")] = len(made.problems)
     output.facts(rows)
+    if made.statuses:
+        listed = ", ".join(f"“{status}” ({count})" for status, count in list(made.statuses.items())[:SHOWN])
+        output.tell(
+            say(
+                f"Trạng thái không rõ nghĩa, các cell ấy vẫn được tính là đang phát sóng: {listed}",
+                f"Statuses that say neither way; those cells count as on the air: {listed}",
+            )
+        )
     if made.outside:
         columns = [
             Column(say("Dòng", "Line"), right=True),
@@ -141,13 +159,25 @@ def _show_import(made: Inventory, *, dry_run: bool) -> None:
             Column(say("Trạm", "Site")),
             Column(say("Tọa độ", "Place")),
         ]
-        listed = [[row.line, row.key, row.site, f"{row.lat}, {row.lon}"] for row in made.outside[:SHOWN]]
+        places = [[row.line, row.key, row.site, f"{row.lat}, {row.lon}"] for row in made.outside[:SHOWN]]
         output.table(
-            columns, listed, title=say("Cell ngoài mọi xã của tỉnh (trạm giáp ranh):", "Cells in no commune (border sites):")
+            columns, places, title=say("Cell ngoài mọi xã của tỉnh (trạm giáp ranh):", "Cells in no commune (border sites):")
         )
         if len(made.outside) > SHOWN:
             rest = len(made.outside) - SHOWN
             output.line(say(f"… và {rest} cell khác (đủ trong --json)", f"… and {rest} more (all in --json)"))
+
+
+def _changed(changes: Changes) -> dict[str, object]:
+    rows: dict[str, object] = {say("Cell mới", "New cells"): changes.new}
+    if changes.moved:
+        lines = ", ".join(map(str, changes.moved[:SHOWN])) + (", …" if len(changes.moved) > SHOWN else "")
+        rows[say("Cell đổi xã", "Cells in another commune than before")] = say(
+            f"{len(changes.moved)} (dòng {lines})", f"{len(changes.moved)} (lines {lines})"
+        )
+    if changes.missing:
+        rows[say("Cell đã lưu mà tệp không có, vẫn giữ", "Known cells not in the file, kept")] = changes.missing
+    return rows
 
 
 @commands.command(
@@ -210,7 +240,7 @@ def _show_coverage(found: list[Coverage], cards: Mapping[CarrierCode, CarrierCar
     "file",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
     metavar=say("TỆP", "FILE"),
-    help=say("Tệp sẽ ghi; có sẵn thì ghi đè.", "The file to write; one that exists is written over."),
+    help=say("Tệp sẽ ghi; phải chưa có.", "The file to write; it must not exist."),
 )
 @click.option(
     "--format",

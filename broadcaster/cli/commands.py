@@ -168,6 +168,22 @@ class Moment(click.ParamType[dt.datetime]):
             self.fail(wanted, param, ctx)
 
 
+class Day(click.DateTime):
+    """A day as people write it, year or day first; becomes its midnight, without a zone."""
+
+    name = "day"
+
+    def __init__(self) -> None:
+        super().__init__(["%Y-%m-%d", "%d-%m-%Y", "%d/%m/%Y"])
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            wanted = say("cần một ngày có thật, dạng 2026-01-31 hoặc 31-01-2026", "a real day such as 2026-01-31 or 31-01-2026")
+            self.fail(wanted, param, ctx)
+
+
 class Pair(click.ParamType[tuple[str, str]]):
     """``name=value``."""
 

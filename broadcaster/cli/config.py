@@ -49,8 +49,8 @@ def check() -> None:
     found = _Findings()
     found.attempt("carriers", settings.carriers_folder, lambda: len(opening.cards_of(settings)))
     found.attempt("cell_profiles", settings.carriers_folder, lambda: _cell_profiles(settings))
-    found.attempt("reply_card", settings.reply_card, lambda: opening.footer_of(settings)[0] or "-")
-    found.attempt("refusals_journal", settings.refusals_journal, lambda: _journal(settings))
+    found.attempt("refusal_footer", settings.reply_card, lambda: _refusal_footer(settings))
+    found.attempt("refusals_journal", settings.refusals_journal, lambda: _journal(settings, found))
     found.attempt("templates", settings.templates_folder, lambda: _templates(settings, found))
     found.attempt("areas", "areas", _areas)
     started = _database(settings, found)
@@ -89,11 +89,47 @@ def _cell_profiles(settings: Settings) -> int:
     return len([read_profile(path) for path in sorted((settings.carriers_folder / PROFILES_FOLDER).glob("*.toml"))])
 
 
-def _journal(settings: Settings) -> str:
-    from broadcaster.store.journal import Journal
+def _refusal_footer(settings: Settings) -> str:
+    """Return the sentence that tells people how to refuse."""
+    from broadcaster.model import Variant
+    from broadcaster.text.compose import footer_for
 
-    if settings.vault_key_file.exists():
-        Journal(settings.refusals_journal).check()
+    return footer_for(Variant.ACCENTED, *opening.footer_of(settings)) or ""
+
+
+def _journal(settings: Settings, found: _Findings) -> str:
+    """Compare the journal of refusals with the database, where there are both to be."""
+    from broadcaster.store.engine import Store, open_store
+    from broadcaster.store.journal import Journal
+    from broadcaster.store.refusals import compare
+
+    journal = Journal(settings.refusals_journal)
+    if not settings.vault_key_file.exists():
+        return "ok"
+    journal.check()
+    path = Store(settings.database_url).path
+    if path is not None and not path.exists():
+        return "ok"
+    store = open_store(settings.database_url)
+    try:
+        with store.read() as connection:
+            compared = compare(connection, journal)
+    finally:
+        store.close()
+    for count, vietnamese, english in (
+        (len(compared.unwritten), "lời từ chối có trong cơ sở dữ liệu mà không có trong sổ", "entries of the database are not in it"),
+        (len(compared.forgotten), "lời từ chối có trong sổ mà cơ sở dữ liệu không có", "entries of it are not in the database"),
+    ):
+        if count:
+            found.notes.append(
+                Said(
+                    f"{journal.path}: {count} {vietnamese}; dịch vụ khởi động (hoặc `broadcaster db adopt`) sẽ bổ sung.",
+                    f"{journal.path}: {count} {english}; the service's start (or `broadcaster db adopt`) adds them.",
+                )
+            )
+    if compared.damaged:
+        message = Said("dòng bị sửa hoặc hỏng, không dùng được", "the line was altered or is damaged, and cannot be used")
+        raise InvalidFileError([Problem(str(journal.path), message, line) for line in compared.damaged])
     return "ok"
 
 
@@ -177,9 +213,9 @@ def _show(document: dict[str, Any], found: _Findings) -> None:
         "areas": say("xã, phường, đặc khu", "communes"),
         "people": say("người có quyền", "people"),
         "database": say("cơ sở dữ liệu", "database"),
-        "reply_card": say("thẻ số nhận từ chối", "card of the number for refusals"),
+        "refusal_footer": say("cách từ chối ở cuối tin", "how to refuse, at the end of texts"),
         "cell_profiles": say("cách đọc danh mục trạm", "profiles of cell inventories"),
-        "refusals_journal": say("nhật ký từ chối", "journal of refusals"),
+        "refusals_journal": say("sổ từ chối", "journal of refusals"),
         "vault_key": say("khóa mã hóa số thuê bao", "vault key"),
         "audit_key": say("khóa nhật ký", "audit key"),
     }

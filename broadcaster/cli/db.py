@@ -80,7 +80,7 @@ def adopt(nothing_sent: bool, reason: str, dry_run: bool) -> None:
         raise ConfigurationError(Said("Chỉ dùng với SQLite.", "This is for SQLite only."))
     if dry_run:
         with store.read() as connection:
-            found = restore.survey(connection, database, nothing_sent=nothing_sent)
+            found = restore.survey(connection, database, nothing_sent=nothing_sent, journal=installation.journal)
     else:
         with service_lock(database):
             now_ms = to_ms(opening.now())
@@ -113,15 +113,13 @@ def _adopted(found: Survey, *, dry_run: bool) -> dict[str, object]:
         "paused": found.paused,
         "closed": found.closed,
         "refusals": found.refusals,
+        "refusals_written": found.unwritten,
+        "damaged_lines": list(found.damaged),
     }
 
 
 def _show_adopted(found: Survey, *, dry_run: bool) -> None:
-    if found.refusals:
-        count = output.number(found.refusals)
-        output.line(
-            say(f"Lấy lại {count} lời từ chối từ sổ từ chối.", f"{count} entries were taken up again from the journal of refusals.")
-        )
+    _show_journal(found, dry_run=dry_run)
     if found.doubt is None:
         output.line(say("Cơ sở dữ liệu không có gì phải nghi ngờ.", "There is nothing to doubt about this database."))
         _show_unanswered(found)
@@ -145,11 +143,42 @@ def _show_adopted(found: Survey, *, dry_run: bool) -> None:
             output.line(about + ", ".join(names))
     if dry_run:
         output.tell(say("Chưa thay đổi gì (--dry-run).", "Nothing was changed (--dry-run)."))
-    else:
+
+
+def _show_journal(found: Survey, *, dry_run: bool) -> None:
+    if found.refusals:
+        count = output.number(found.refusals)
+        output.line(
+            say(
+                f"Sẽ lấy lại {count} lời từ chối từ sổ từ chối.",
+                f"{count} entries would be taken up again from the journal of refusals.",
+            )
+            if dry_run
+            else say(
+                f"Lấy lại {count} lời từ chối từ sổ từ chối.", f"{count} entries were taken up again from the journal of refusals."
+            )
+        )
+    if found.unwritten:
+        count = output.number(found.unwritten)
+        output.line(
+            say(
+                f"Sổ từ chối thiếu {count} lời, sẽ được ghi lại.",
+                f"The journal of refusals lacks {count} entries; they would be written again.",
+            )
+            if dry_run
+            else say(
+                f"Ghi lại {count} lời còn thiếu vào sổ từ chối.",
+                f"{count} missing entries were written into the journal of refusals.",
+            )
+        )
+    if found.damaged:
+        lines = ", ".join(map(str, found.damaged))
         output.tell(
             say(
-                "Từ chối nhận tin ghi sau khi bản này được chép ra đã mất: nhập lại chúng trước khi gửi tiếp.",
-                "Refusals recorded since the copy was made are lost: enter them again before going on.",
+                f"Sổ từ chối có {output.number(len(found.damaged))} dòng bị sửa hoặc hỏng, không dùng được: dòng {lines}. "
+                "Các dòng khác vẫn dùng được. Tìm lại giấy tờ của những lời từ chối ấy và nhập bằng `broadcaster optout add`.",
+                f"{output.number(len(found.damaged))} lines of the journal of refusals were altered or are damaged: lines {lines}. "
+                "All others are used. Look for the letters of those refusals and enter them with `broadcaster optout add`.",
             )
         )
 

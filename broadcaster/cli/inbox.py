@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
 import click
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 commands = Group("inbox", help=say("Tin báo lừa đảo mà người dân nhắn đến.", "Scam reports that people text in."))
 
 
+_NONE: Final = {
+    "report": Said("Chưa có tin báo lừa đảo nào.", "There are no scam reports."),
+    "other": Said("Không có tin nào không hiểu.", "There are no texts that were not understood."),
+}
+
+
 def _from(days: int) -> tuple[int, int]:
     from broadcaster.store.times import to_ms
 
@@ -31,8 +37,8 @@ def _from(days: int) -> tuple[int, int]:
 @commands.command(
     "list",
     help=say(
-        "Liệt kê tin báo lừa đảo mới nhất; mọi số máy, kể cả số bị tố giác, đều bị che.",
-        "List the newest scam reports; every number, the reported ones too, is masked.",
+        "Liệt kê tin báo lừa đảo (hoặc tin không hiểu) mới nhất; mọi số máy, kể cả số bị tố giác, đều bị che.",
+        "List the newest scam reports, or texts that were not understood; every number, the reported ones too, is masked.",
     ),
 )
 @click.option(
@@ -51,13 +57,24 @@ def _from(days: int) -> tuple[int, int]:
     metavar=say("SỐ_DÒNG", "ROWS"),
     help=say("Số dòng nhiều nhất.", "How many at most."),
 )
-def list_reports(days: int, limit: int) -> None:
+@click.option(
+    "--kind",
+    type=click.Choice(["report", "other"]),
+    default="report",
+    show_default=True,
+    help=say(
+        "Tin báo lừa đảo (report), hay tin mà chương trình không hiểu và người phải đọc (other).",
+        "Scam reports (report), or the texts that were not understood and that somebody must read (other).",
+    ),
+)
+def list_reports(days: int, limit: int, kind: str) -> None:
     from broadcaster.rules.numbers import mask, mask_in
+    from broadcaster.rules.refusal import Kind
     from broadcaster.store.inbox import reports
 
     here = opening.installation()
     with here.store.read() as connection:
-        found = reports(connection, *_from(days), limit)
+        found = reports(connection, *_from(days), limit, kind=Kind(kind))
     numbers = iter(here.vault.reveal([item.token for item in found if item.token is not None]))
     rows = [
         [
@@ -78,8 +95,8 @@ def list_reports(days: int, limit: int) -> None:
         Column(say("Nội dung", "Text")),
     ]
     output.answer(
-        {"reports": [dict(zip(names, row, strict=True)) for row in rows]},
-        lambda: output.table(columns, rows, empty=Said("Chưa có tin báo lừa đảo nào.", "There are no scam reports.")),
+        {"kind": kind, "reports": [dict(zip(names, row, strict=True)) for row in rows]},
+        lambda: output.table(columns, rows, empty=_NONE[kind]),
     )
 
 

@@ -62,6 +62,14 @@ NOUNS: Final[Mapping[str, Noun]] = {
         "broadcaster.cli.inbox",
         Said("Xem và xuất tin báo lừa đảo của người dân.", "See and export the scam reports that people text in."),
     ),
+    "subscriber": Noun(
+        "broadcaster.cli.subscriber",
+        Said("Trả lời người dân hỏi về số máy của chính họ.", "Answer people who ask about their own number."),
+    ),
+    "hold": Noun(
+        "broadcaster.cli.hold",
+        Said("Lệnh giữ: không xóa gì khi cơ quan có thẩm quyền yêu cầu giữ.", "Legal holds: what must not be erased."),
+    ),
     "person": Noun(
         "broadcaster.cli.person",
         Said("Quản lý người có quyền trình, ký duyệt và khóa của họ.", "Manage who may submit and sign, and their keys."),

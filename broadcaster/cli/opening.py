@@ -76,14 +76,19 @@ def cards_of(found: Settings) -> dict[CarrierCode, CarrierCard]:
 def footer_of(found: Settings) -> tuple[str | None, Spellings]:
     """Return the reply number, if one is hired, and the sentence that stands in for it.
 
+    A number whose texts cost the subscriber something comes as a sentence, which says what.
     Raises `ConfigurationError` or `InvalidFileError` when the number has no card, or a wrong one.
     """
     from broadcaster.files.replies import read_reply_card, reply_number_of
-    from broadcaster.text.compose import Spellings
+    from broadcaster.model import Variant
+    from broadcaster.text.compose import Spellings, footer_for
     from broadcaster.text.fold import fold
 
     card = read_reply_card(found.reply_card, os.environ, found.environment)
     number = reply_number_of(card, found.reply_number, found.reply_card)
+    if number and card and card.cost_vnd:
+        accented = f"{footer_for(Variant.ACCENTED, number)} ({card.cost_vnd}đ)"
+        return None, Spellings(accented, fold(accented))
     return number, Spellings(found.refusal_alternative, fold(found.refusal_alternative))
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _SOURCES: Final = {
     "reply": Said("tin trả lời", "reply"),
+    "journal": Said("tin trả lời, lấy lại từ sổ từ chối", "reply, taken back from the journal"),
     "cli": Said("nhập từ đơn, phiếu", "entered from a letter or form"),
     "file": Said("tệp của đầu số", "the reply number's file"),
 }
@@ -132,10 +133,10 @@ def _record(numbers: Sequence[Msisdn], *, refuses: bool, evidence: str, scope: s
 @commands.command(
     "import",
     help=say(
-        "Nhập tệp tin đến đầu số (CSV, TSV, XLSX: số máy, thời gian, nội dung): lời từ chối có hiệu lực ngay, tin báo lừa đảo vào "
-        "hộp thư. Nhập lại cùng tệp không thay đổi gì.",
-        "Take in a file of texts to the reply number (CSV, TSV, XLSX: number, time, text): refusals are in force at once, scam "
-        "reports go to the inbox. The same file again changes nothing.",
+        "Nhập tệp tin đến đầu số: lời từ chối có hiệu lực ngay, tin báo lừa đảo vào hộp thư. Tệp CSV, TSV hoặc XLSX có dòng tiêu đề "
+        "và ba cột số máy, thời gian, nội dung. Nhập lại cùng tệp không thay đổi gì.",
+        "Take in a file of texts to the reply number: refusals are in force at once, scam reports go to the inbox. CSV, TSV or XLSX "
+        "with a heading and the columns number, time, text. The same file again changes nothing.",
     ),
 )
 @click.argument(
@@ -151,7 +152,7 @@ def import_texts(file: Path, dry_run: bool) -> int:
 
     here = opening.installation()
     texts, problems = read_texts(file)
-    taken = Taken(len(texts), 0, 0, 0, 0, 0)
+    taken = Taken(len(texts), 0, 0, 0, 0, 0, 0)
     if not dry_run:
         taken = take_texts(here.store, here.auditor, here.vault, texts, journal=here.journal, file=file.name, now=opening.now())
 
@@ -161,12 +162,20 @@ def import_texts(file: Path, dry_run: bool) -> int:
                 f"Đọc được {output.number(taken.texts)} tin: {output.number(taken.refused)} từ chối, "
                 f"{output.number(taken.withdrawn)} nhận lại, {output.number(taken.reports)} báo lừa đảo; "
                 f"{output.number(taken.repeated)} tin đã nhập trước đó, "
-                f"{output.number(taken.overtaken)} lời cũ hơn lời đã ghi.",
+                f"{output.number(taken.overtaken)} lời cũ hơn lời đã ghi, {output.number(taken.unclear)} tin không hiểu.",
                 f"{output.number(taken.texts)} texts: {output.number(taken.refused)} refuse, {output.number(taken.withdrawn)} take "
                 f"warnings again, {output.number(taken.reports)} report scams; {output.number(taken.repeated)} came before, "
-                f"{output.number(taken.overtaken)} are older than what is on record.",
+                f"{output.number(taken.overtaken)} are older than what is on record, "
+                f"{output.number(taken.unclear)} were not understood.",
             )
         )
+        if taken.unclear:
+            output.tell(
+                say(
+                    "Có người phải đọc những tin không hiểu: broadcaster inbox list --kind other",
+                    "Somebody must read what was not understood: broadcaster inbox list --kind other",
+                )
+            )
         for problem in problems:
             output.tell(str(problem))
         if dry_run:

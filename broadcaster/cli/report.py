@@ -9,7 +9,8 @@ import click
 from broadcaster.cli import opening, output
 from broadcaster.cli.commands import Group, reference_argument
 from broadcaster.cli.failures import unwritable
-from broadcaster.lang import say
+from broadcaster.errors import ConfigurationError
+from broadcaster.lang import Said, say
 
 commands = Group("report", help=say("Báo cáo kết quả.", "Reports of what happened."))
 
@@ -49,6 +50,12 @@ def export(reference: str, form: str, target: Path) -> None:
         now=opening.now(),
     )
     path = target / f"{made.campaign.name}.{form}" if target.is_dir() else target
+    if path.is_file() and path.suffix.lower() != f".{form}":
+        # A report may follow an earlier one, but a slip must not cost a key or the database.
+        raise ConfigurationError(
+            Said(f"đã có tệp {path}, không phải báo cáo {form}; không ghi đè.", f"{path} exists, is no {form} report, and stays."),
+            Said(f"Ghi --output với tên kết thúc bằng .{form}, hoặc tên chưa có.", f"Give --output a name in .{form}, or a new one."),
+        )
     if form == "html":
         from broadcaster.review.html import render
     elif form == "csv":

@@ -112,8 +112,8 @@ class Observation(Moment):
     type=click.Path(path_type=Path, dir_okay=False),
     metavar=say("TỆP", "FILE"),
     help=say(
-        "Nơi ghi danh sách dòng bị bỏ (số máy che bớt). Mặc định: trong thư mục dữ liệu.",
-        "Where the list of dropped rows goes (numbers masked). Default: in the state folder.",
+        "Tệp chưa có, để ghi danh sách dòng bị bỏ (số máy che bớt). Mặc định: trong thư mục dữ liệu.",
+        "A new file for the list of dropped rows (numbers masked). Default: in the state folder.",
     ),
 )
 @click.option(
@@ -158,7 +158,7 @@ def import_files(
     folder = installation.settings.state_folder / "drops"
     with (
         output.progress(say(f"Nhập {parcel.name}", f"Importing {parcel.name}"), _rows_in(files)) as bar,
-        DropList(drops or folder / f"{card.code}-{opening.now():%Y%m%dT%H%M%S}.csv") as dropped,
+        DropList(drops or folder / f"{card.code}-{opening.now():%Y%m%dT%H%M%S-%f}.csv") as dropped,
     ):
         made = intake.import_roster(
             installation.store,
@@ -188,7 +188,9 @@ def _survey(parcel: Parcel, card: CarrierCard, files: Sequence[Path], drops: Pat
         output.progress(say(f"Đọc {parcel.name}", f"Reading {parcel.name}"), _rows_in(files)) as bar,
         DropList(drops) if drops else nullcontext() as dropped,
     ):
-        found = intake.survey(parcel, carrier=card.code, mnc=card.mnc, drops=dropped, progress=lambda rows: bar(rows, None))
+        found = intake.survey(
+            parcel, carrier=card.code, mnc=card.mnc, now=opening.now(), drops=dropped, progress=lambda rows: bar(rows, None)
+        )
     document = {"dry_run": True, "rows": found.rows, "kept": found.kept, "dropped": dict(found.dropped)}
     output.answer(document, lambda: output.facts(_counts(found.rows, found.kept, found.dropped)))
 
@@ -298,6 +300,8 @@ def _document(made: Roster) -> dict[str, object]:
 
 
 def _show(imported: Imported, newest: Roster, drops: Path | None) -> None:
+    from broadcaster.model import DropReason
+
     made = imported.roster
     rows: dict[str, object] = {
         say("Danh sách số", "Roster"): made.id,
@@ -313,6 +317,8 @@ def _show(imported: Imported, newest: Roster, drops: Path | None) -> None:
     output.facts(rows)
     if drops:
         output.tell(say(f"Danh sách dòng bị bỏ: {drops}", f"List of the dropped rows: {drops}"))
+        if made.dropped.get(DropReason.REPEATED):
+            output.tell(say("(không liệt kê các dòng lặp lại)", "(repeated rows are not listed)"))
     if imported.likeness and imported.likeness.doubtful:
         output.tell(say("Lưu ý: khác hẳn bản chụp trước.", "Note: it is unlike the snapshot before."))
     if newest.id != made.id:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from broadcaster.cli import opening, output
-from broadcaster.cli.commands import Command, existing_file
+from broadcaster.cli.commands import Command, Day, existing_file
 from broadcaster.lang import say
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def basis_options(command: Callable[..., Any]) -> Callable[..., Any]:
     date = click.option(
         "--legal-date",
         required=True,
-        type=click.DateTime(["%Y-%m-%d", "%d-%m-%Y", "%d/%m/%Y"]),
+        type=Day(),
         metavar=say("NGÀY", "DATE"),
         help=say("Ngày ký văn bản ấy, ví dụ 2026-01-05 hoặc 05-01-2026.", "The day it was signed, such as 2026-01-05."),
     )
@@ -44,8 +44,10 @@ def basis_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "import-ports",
     cls=Command,
     help=say(
-        "Nhập danh sách số đã chuyển mạng: khi hai nhà mạng cùng có một số, số ấy thuộc nhà mạng nó đã chuyển đến.",
-        "Import numbers that moved to another carrier: one that two carriers export belongs to the carrier it moved to.",
+        "Nhập danh sách số đã chuyển mạng: khi hai nhà mạng cùng có một số, số ấy thuộc nhà mạng nó đã chuyển đến; "
+        "dòng sai được liệt kê và bỏ qua (mã thoát 3).",
+        "Import numbers that moved to another carrier: one that two carriers export belongs to the carrier it moved to; "
+        "bad rows are listed and left out (exit code 3).",
     ),
 )
 @click.argument(
@@ -57,7 +59,7 @@ def basis_options(command: Callable[..., Any]) -> Callable[..., Any]:
     ),
 )
 @basis_options
-def import_ports(file: Path, legal_basis: str, legal_date: dt.datetime) -> None:
+def import_ports(file: Path, legal_basis: str, legal_date: dt.datetime) -> int:
     from broadcaster.files.parcels import require_inside
     from broadcaster.flow import ports
     from broadcaster.rules.basis import Basis
@@ -72,6 +74,7 @@ def import_ports(file: Path, legal_basis: str, legal_date: dt.datetime) -> None:
         "problems": [{"line": item.line, "key": item.key, "message": str(item.message)} for item in made.problems],
     }
     output.answer(document, lambda: _show_ports(made))
+    return 3 if made.problems else 0
 
 
 def _show_ports(made: PortImport) -> None:

@@ -18,6 +18,8 @@ from broadcaster.text.fold import fold_key, nfc
 UNITS_SINCE: Final = dt.date(2025, 7, 1)
 """Resolution 202/2025/QH15: districts ended, the 96 communes began."""
 
+NEAR: Final = 0.7
+"""How alike a name must be to be suggested; with less, Đà Nẵng is answered with Đăk Long."""
 _KINDS: Final = ("xa", "phuong", "dac khu")
 
 
@@ -67,7 +69,10 @@ def find_area(areas: Sequence[Area], text: str) -> Area:
             Said(vi="ghi tên có dấu hoặc mã năm chữ số", en="write the accents or the five-digit code"),
         )
     raise NotFoundError(
-        Said(vi=f"không có xã, phường, đặc khu nào tên “{text}”", en=f"no commune, ward or special zone is named “{text}”"),
+        Said(
+            vi=f"không có xã, phường, đặc khu nào tên “{text}” trong tỉnh",
+            en=f"no commune, ward or special zone of the province is named “{text}”",
+        ),
         _suggestion(areas, key),
     )
 
@@ -80,7 +85,8 @@ def _suggestion(areas: Sequence[Area], key: str) -> Said | None:
     for kind in _KINDS:
         key = key.removeprefix(kind + " ")
     names = {fold_key(_without_kind(area)): area.name for area in areas}
-    near = [names[match] for match in get_close_matches(key, names, n=3)]
+    inside = [name for bare, name in names.items() if f" {bare} " in f" {key} "]
+    near = inside or [names[match] for match in get_close_matches(key, names, n=3, cutoff=NEAR)]
     if not near:
         return None
     listed = ", ".join(near)

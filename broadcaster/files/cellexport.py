@@ -46,7 +46,7 @@ def _fields(cell: StoredCell) -> tuple[str, str, str, str, str] | None:
 
 
 def write_opencellid(path: Path, cells: Iterable[StoredCell]) -> int:
-    """Write the cells as OpenCelliD's CSV; return how many. Raises `ConfigurationError` when the file cannot be written."""
+    """Write the cells as OpenCelliD's CSV; return how many. Raises `ConfigurationError` when the file exists or cannot be written."""
     rows = []
     for cell in cells:
         if fields := _fields(cell):
@@ -56,7 +56,7 @@ def write_opencellid(path: Path, cells: Iterable[StoredCell]) -> int:
 
 
 def write_clf(path: Path, cells: Iterable[StoredCell]) -> int:
-    """Write the cells as CLF 4.1; return how many. Raises `ConfigurationError` when the file cannot be written."""
+    """Write the cells as CLF 4.1; return how many. Raises `ConfigurationError` when the file exists or cannot be written."""
     rows = []
     for cell in cells:
         if fields := _fields(cell):
@@ -75,10 +75,15 @@ def _harmless(text: str) -> str:
 
 def _write(path: Path, columns: Iterable[str], rows: list[list[str]], delimiter: str) -> int:
     try:
-        with path.open("w", encoding="utf-8", newline="") as file:
+        with path.open("x", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, delimiter=delimiter, lineterminator="\r\n")
             writer.writerow(columns)
             writer.writerows(rows)
+    except FileExistsError as error:
+        raise ConfigurationError(
+            Said(f"đã có tệp {path}; không ghi đè.", f"{path} exists already and is not written over."),
+            Said("Ghi tên một tệp chưa có.", "Give the name of a file that does not exist."),
+        ) from error
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise ConfigurationError(Said(f"không ghi được tệp {path}: {reason}", f"cannot write {path}: {reason}")) from error

@@ -17,11 +17,12 @@ from typing import Final, NamedTuple, NoReturn
 
 from broadcaster.errors import InvalidFileError, NotFoundError, Problem
 from broadcaster.files.cellprofile import FIELDS, CellProfile
+from broadcaster.files.cellstatus import on_air
 from broadcaster.files.placing import Named, Placed, Places
 from broadcaster.files.sheets import open_table
 from broadcaster.lang import Said
 from broadcaster.model import Area, AreaCode, CarrierCode
-from broadcaster.rules.cellid import cell_key, key_of, radio_of
+from broadcaster.rules.cellid import cell_key, key_of, pair_key, radio_of, with_node
 from broadcaster.rules.coordinates import Spot, degrees, spot
 from broadcaster.rules.geo import Outline, distance_km, in_province
 from broadcaster.text.fold import fold_key, nfc
@@ -44,8 +45,11 @@ _HEXADECIMAL: Final = re.compile(r"[0-9]*[A-Fa-f][0-9A-Fa-f]*", re.ASCII)
 _WRAPPED: Final = re.compile(r'="([^"]*)"')
 """How spreadsheets keep leading zeros in CSV."""
 _FOOT: Final = ("tong", "cong", "total", "ghi chu", "nguoi lap", "ngay lap")
-_OFF_AIR: Final = re.compile(r"\b(?:off|inactive|ngung|dung|ngat|huy|thao do|chua phat song)\b", re.ASCII)
+"""How a line of totals, notes or signatures below the table begins."""
+_TELLING: Final = ("identity", "cell", "commune", "lat", "lon")
+"""A line below the table has at most one of these filled, by chance."""
 _DAY_FORMS: Final = ("%Y-%m-%d", "%d/%m/%Y", "%d-%m-%Y", "%d.%m.%Y")
+_SERIAL: Final = re.compile(r"(\d{5})(?:[.,]\d+)?", re.ASCII)
 _SPREADSHEET_EPOCH: Final = dt.date(1899, 12, 30)
 
 
@@ -58,6 +62,8 @@ class Skip(StrEnum):
     """The same cell again, as inventories by sector or by band have it."""
     FAR_AWAY = "far-away"
     """Outside the province, in a format that covers a whole country."""
+    FOOT = "foot"
+    """No cell at all: totals, notes, signatures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +100,8 @@ class CellFile:
     skipped: Counter[Skip] = field(default_factory=Counter)
     swapped: list[int] = field(default_factory=list)
     """Lines on which latitude and longitude stood in each other's place."""
+    statuses: Counter[str] = field(default_factory=Counter)
+    """Words for a cell's state that say neither way, such as *mất liên lạc*; such a cell counts, lest its people be lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +114,8 @@ class Asked:
     """The carrier's own network; rows of other networks are passed over."""
     profile: CellProfile = field(default_factory=CellProfile)
     sheet: str | None = None
+    names: Mapping[str, CarrierCode] = field(default_factory=dict)
+    """Folded names that a row may call a carrier by, see `files.ports.network_names`; empty: any code is taken."""
 
 
 class _BadRowError(Exception):
@@ -143,9 +153,10 @@ def read_cells(
     reader = _Reader(asked, layout, hexadecimal, Places(areas, outlines or {}))
     found = CellFile()
     for line, row in _rows(path, asked):
-        if line <= layout.line or _is_foot(row):
+        if line <= layout.line:
             continue
         try:
+            reader.refuse_foot(row)
             cell = reader.read(line, row, found)
             reader.refuse_repeated(cell)
             found.rows.append(cell)
@@ -214,7 +225,7 @@ def _fail_header(path: Path, line: int, fields: Mapping[str, int], asked: Asked)
     )
 
 
-def _is_foot(row: Sequence[str]) -> bool:
+def _begins_as_foot(row: Sequence[str]) -> bool:
     first = next((text for text in row if text.strip()), "")
     return fold_key(first).startswith(_FOOT) and sum(1 for text in row if text.strip()) <= 3
 
@@ -229,12 +240,28 @@ class _Reader:
         self._places = places
         self._first: dict[tuple[CarrierCode, str, dt.date | None], CellRow] = {}
 
+    def refuse_foot(self, row: Sequence[str]) -> None:
+        """Raise `_SkippedRowError` for a line below the table; a row that names a cell is none, whatever its site is called."""
+        if not _begins_as_foot(row):
+            return
+        places = [self._layout.fields[name] for name in _TELLING if name in self._layout.fields]
+        if sum(1 for place in places if place < len(row) and row[place].strip()) > 1:
+            return
+        try:
+            value = self._values(row)
+            self._key(value, _radio(value), self._network(value)[1])
+        except (_BadRowError, _SkippedRowError):
+            raise _SkippedRowError(Skip.FOOT) from None
+
     def read(self, line: int, row: Sequence[str], found: CellFile) -> CellRow:
         value = self._values(row)
         carrier, mnc = self._network(value)
-        if _OFF_AIR.search(fold_key(value["status"])):
-            raise _SkippedRowError(Skip.OFF_AIR)
-        radio = radio_of(value["radio"]) or _CLF_RADIOS.get(value["sys"])
+        if value["status"]:
+            broadcasts = on_air(value["status"])
+            if broadcasts is False:
+                raise _SkippedRowError(Skip.OFF_AIR)
+            found.statuses.update([value["status"]] if broadcasts is None else ())
+        radio = _radio(value)
         key = self._key(value, radio, mnc)
         if self._asked.mnc and not key.partition(":")[2].startswith(f"452-{int(self._asked.mnc):02d}:"):
             raise _SkippedRowError(Skip.OTHER_NETWORK)
@@ -279,17 +306,30 @@ class _Reader:
         if self._asked.carrier is None:
             if not value["carrier"]:
                 raise _BadRowError("carrier", Said("thiếu mã nhà mạng", "the carrier's code is missing"))
-            return CarrierCode(value["carrier"]), given
+            return self._carrier_named(value["carrier"]), given
         if not given and value["carrier"] and not fold_key(value["carrier"]).startswith(self._asked.carrier):
             raise _SkippedRowError(Skip.OTHER_NETWORK)
         return self._asked.carrier, given or self._asked.mnc
 
+    def _carrier_named(self, text: str) -> CarrierCode:
+        names = self._asked.names
+        code = names.get(fold_key(text)) if names else CarrierCode(text)
+        if code is None:
+            known = ", ".join(sorted(set(names.values())))
+            raise _BadRowError(
+                "carrier",
+                Said(f"không có thẻ nhà mạng “{nfc(text)}”; hiện có: {known}", f"no carrier card “{nfc(text)}”; there are: {known}"),
+            )
+        return code
+
     def _key(self, value: Mapping[str, str], radio: str | None, mnc: str) -> str:
         mcc = value["mcc"] or value["plmn"][:3] or "452"
         key = cell_key(value["identity"], radio) if value["identity"] else None
+        if key is None and mnc and value["identity"]:
+            key = pair_key(value["identity"], radio, mcc, mnc)
         if key is None and value["cell"]:
             area, cell = value["area"], value["cell"]
-            key = key_of(radio, mcc, mnc, area, _with_node(value["node"], cell) if radio in (None, "lte") else cell)
+            key = key_of(radio, mcc, mnc, area, with_node(value["node"], cell) if radio in (None, "lte") else cell)
         if key is None and value["cell"]:
             key = cell_key(value["cell"], radio)
         if key is None:
@@ -331,25 +371,20 @@ class _Reader:
         )
 
 
+def _radio(value: Mapping[str, str]) -> str | None:
+    return radio_of(value["radio"]) or _CLF_RADIOS.get(value["sys"])
+
+
 def _apart_km(first: CellRow, second: CellRow) -> float:
     return distance_km(first.lat or 0, first.lon or 0, second.lat or 0, second.lon or 0)
-
-
-def _with_node(node: str, cell: str) -> str:
-    """Return the ECI of a cell that is numbered within its eNodeB: 20 bits of the node, 8 of the cell (3GPP TS 23.003, 19.6)."""
-    key, local = key_of("lte", "452", "0", "", node), key_of("lte", "452", "0", "", cell)
-    if not node or key is None or local is None:
-        return cell
-    number = int(local.rpartition(":")[2])
-    return cell if number > 0xFF else str(int(key.rpartition(":")[2]) << 8 | number)
 
 
 def _day(text: str, key: str) -> dt.date | None:
     text = text.partition(" ")[0].partition("T")[0]
     if not text:
         return None
-    if text.isascii() and text.isdigit() and len(text) == 5:
-        return _SPREADSHEET_EPOCH + dt.timedelta(days=int(text))
+    if serial := _SERIAL.fullmatch(text):
+        return _SPREADSHEET_EPOCH + dt.timedelta(days=int(serial[1]))
     for form in _DAY_FORMS:
         try:
             return dt.datetime.strptime(text, form).date()  # noqa: DTZ007  a calendar day, no moment

@@ -23,6 +23,8 @@ _REST: Final = re.compile(r"(?::([0-5]\d)(?:[.,]\d{1,9})?)?(Z|[+-](?:0\d|1[0-4])
 _OFFSET: Final = re.compile(r"([+-])(\d\d):?(\d\d)", re.ASCII)
 _LOOSE: Final = re.compile(r"(\d{1,2})([/.-])(\d{1,2})\2(\d{4})[T ]+(\d{1,2}):(\d\d)(?::([0-5]\d))?", re.ASCII)
 _CLOCK_FIRST: Final = re.compile(r"(\d{1,2}):(\d\d)(?::([0-5]\d))?[T ]+(\d{1,2})([/.-])(\d{1,2})\5(\d{4})", re.ASCII)
+_HALF_DAY: Final = re.compile(r"(.*\D)(0?[1-9]|1[0-2])(:\d\d(?::\d\d)?)\s*(AM|PM|SA|CH)", re.ASCII | re.IGNORECASE)
+"""Hours of half a day, in English or Vietnamese: SA is the morning, CH the afternoon."""
 _COMPACT: Final = re.compile(r"(20\d\d)(\d\d)(\d\d)(\d\d)(\d\d)([0-5]\d)", re.ASCII)
 _DIGITS: Final = re.compile(r"\d{9,10}", re.ASCII)
 _MILLISECONDS: Final = re.compile(r"\d{12,13}", re.ASCII)
@@ -40,8 +42,9 @@ class Moments:
     def read_many(self, texts: Sequence[str]) -> list[int]:
         """Return seconds since 1970 (UTC) for each text, `BAD_TIME` where it is no moment between 2000 and 2100.
 
-        Reads ISO 8601 with or without seconds and offset, days first (``31/01/2026 08:15``, ``08:15:00 31/1/2026``), fourteen digits
-        (``20260131081500``), seconds or milliseconds since 1970, and a spreadsheet's serial day with a fraction.
+        Reads ISO 8601 with or without seconds and offset, days first (``31/01/2026 08:15``, ``08:15:00 31/1/2026``,
+        ``31/1/2026 8:15 CH``), fourteen digits (``20260131081500``), seconds or milliseconds since 1970, and a spreadsheet's serial
+        day with a fraction.
         """
         minutes, rests = self._minutes, self._rests
         try:
@@ -107,6 +110,9 @@ def _utc_s(year: int, month: int, day: int, hour: int, minute: int, second: int 
 
 def _loose(text: str) -> int:
     """Read the rarer forms; they are not remembered, since each text is another one."""
+    if half := _HALF_DAY.fullmatch(text):
+        hour = int(half[2]) % 12 + (12 if half[4].upper() in ("PM", "CH") else 0)
+        text = f"{half[1]}{hour:02d}{half[3]}"
     try:
         if _DIGITS.fullmatch(text):
             return int(text)

@@ -19,11 +19,13 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Final, NoReturn, cast
 
 from broadcaster.errors import ConfigurationError, InvalidFileError, Problem, RefusedError
+from broadcaster.files.prefixes import read_plan
 from broadcaster.files.sheets import MAX_BYTES, SheetFile, sheet_names, table_of
 from broadcaster.files.sums import DAMAGE, TrailerSum, damaged
 from broadcaster.files.workbook import ZIP_MAGIC
 from broadcaster.lang import Said
-from broadcaster.model import Secret
+from broadcaster.model import DropReason, Secret
+from broadcaster.rules.numbers import mask_in
 from broadcaster.text.fold import fold_key
 
 MAX_MEMBERS: Final = 200
@@ -40,6 +42,7 @@ _ENCRYPTED: Final = 0x1
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _LITTER: Final = re.compile(r"(^|/)(__MACOSX/|\.DS_Store$|Thumbs\.db$|desktop\.ini$)", re.IGNORECASE)
 _NUMBERED: Final = re.compile(r"(?<![\da-z])(?:part|phan|p)?[ _.-]*(\d{1,3})[ _.-]*(?:of|tren)[ _.-]*(\d{1,3})(?!\d)")
+_DIGITS: Final = re.compile(r"\d+", re.ASCII)
 _LISTED: Final = re.compile(r"(?:([0-9A-Fa-f]{64})\s+\*?)?(\S.*?)\s*")
 
 Open = Callable[[], "Opened"]
@@ -89,6 +92,10 @@ def open_parcel(
     parts: list[Part] = []
     problems: list[Problem] = []
     for path, stated in wanted.items():
+        if any(not isinstance(read_plan().normalise(digits), DropReason) for digits in _DIGITS.findall(path.name)):
+            # Lists of rosters and the audit record keep the name for good.
+            message = Said("tên tệp có số thuê bao; hãy đổi tên tệp", "the file's name has a subscriber's number; rename the file")
+            problems.append(Problem(str(path.with_name(mask_in(path.name))), message))
         found = _sha256(path, follow=listed is None)
         if stated and found != stated.lower():
             problems.append(Problem(str(path), Said("mã SHA-256 không khớp danh mục", "its SHA-256 is not the one in the list")))
@@ -96,7 +103,7 @@ def open_parcel(
             problems.append(Problem(str(path), Said("tệp này được đưa hai lần", "this file is given twice")))
         files[path.name] = found
         parts += _parts_of(path, sheets, password)
-    problems += _missing_numbers(str(listed or paths[0].parent), [*files, *(part.name.rpartition(": ")[2] for part in parts)])
+    problems += _missing_numbers(str(listed or paths[0]), [*files, *(part.name.rpartition(": ")[2] for part in parts)])
     if problems:
         raise InvalidFileError(problems)
     sums = sorted(files.values())
@@ -193,6 +200,9 @@ def _missing_numbers(where: str, names: Sequence[str]) -> list[Problem]:
 
 
 def _sha256(path: Path, *, follow: bool) -> str:
+    if path.exists() and not path.is_file():
+        # A device or a pipe may never end.
+        _fail(str(path), Said("không phải tệp thường", "is no regular file"))
     try:
         with os.fdopen(os.open(path, os.O_RDONLY | (0 if follow else os.O_NOFOLLOW)), "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -45,7 +45,7 @@ _IDENTITIES: Final[Mapping[str, str | None]] = {"ci": None, "ci_eci": None, "eci
 _TOTALS: Final = re.compile(
     r"(?:tong|tong so|tong cong|cong|total|totals|grand total)(?: thue bao| dong| so dong| rows| records)?\s*[:=]?[\s\d.,]*"
 )
-_COUNT: Final = re.compile(r"\d{1,3}(?:[.,]\d{3})+|\d{1,12}", re.ASCII)
+_COUNT: Final = re.compile(r"\d{1,3}(?:[.,]\d{3}){1,3}|\d{1,12}", re.ASCII)
 _STATED: Final = re.compile(r"(\w+)=([^\s;,]+)")
 
 
@@ -100,11 +100,11 @@ def _only(places: Sequence[int]) -> int | None:
 
 
 def totals_in(row: Sequence[str]) -> list[int] | None:
-    """Return the counts that a row of totals states, or None when the row is none."""
+    """Return the counts that a row of totals states, or None when the row is none; a formula states nothing."""
     first = next((field for field in row if field.strip()), "")
     if not _TOTALS.fullmatch(fold_key(first)):
         return None
-    return [int(re.sub("[.,]", "", count)) for field in row for count in _COUNT.findall(field)]
+    return [int(re.sub("[.,]", "", count)) for field in row if field[:1] != "=" for count in _COUNT.findall(field)]
 
 
 def stated_in(row: Sequence[str]) -> dict[str, str]:

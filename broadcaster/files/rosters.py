@@ -17,7 +17,7 @@ from broadcaster.files.roster_layout import MAX_TITLE_ROWS, REQUIRED, TRAILER, L
 from broadcaster.lang import Said
 from broadcaster.model import DropReason
 from broadcaster.rules.cellid import cell_key, key_of
-from broadcaster.rules.numbers import holds_number, mask
+from broadcaster.rules.numbers import holds_number
 
 SLICE_ROWS: Final = 20_000
 
@@ -82,10 +82,13 @@ class _SplitKeys(dict[tuple[str, ...], "str | None"]):
 class RosterReader:
     """Read one table slice by slice; use as a context manager."""
 
-    def __init__(self, part: Part, mnc: str | None = None) -> None:
-        """Open the table; `mnc` is the carrier's network, for exports that give cells without it."""
+    def __init__(self, part: Part, mnc: str | None = None, latest_s: int | None = None) -> None:
+        """Open the table; `mnc` is the carrier's network, for exports that give cells without it.
+
+        Rows seen after `latest_s` (seconds since 1970, UTC) are dropped: nobody was active in the future.
+        """
         self.name = part.name
-        self._mnc = mnc
+        self._mnc, self._latest_s = mnc, latest_s
         self._split_keys: _SplitKeys | None = None
         self.rows = 0
         """Rows read so far that are meant as subscribers, the dropped ones included."""
@@ -149,8 +152,10 @@ class RosterReader:
             bad = self._foreign_sims(rows, layout.imsi) | bad
         if None in cells:
             bad = {index: DropReason.BAD_CELL for index, key in enumerate(cells) if key is None} | bad
-        if BAD_TIME in seen:
-            bad = {index: DropReason.BAD_TIME for index, time in enumerate(seen) if time == BAD_TIME} | bad
+        latest_s = self._latest_s
+        if BAD_TIME in seen or (latest_s is not None and max(seen, default=0) > latest_s):
+            wrong = [index for index, time in enumerate(seen) if time == BAD_TIME or (latest_s is not None and time > latest_s)]
+            bad = dict.fromkeys(wrong, DropReason.BAD_TIME) | bad
         if not bad:
             return RosterSlice(cast("list[int]", numbers), cast("list[str]", cells), seen, sorted(dropped))
         keep = bytearray(b"\x01") * len(rows)
@@ -199,7 +204,7 @@ class RosterReader:
         kept_lines: list[int] = []
         short: list[Drop] = []
         for line, row in zip(lines, rows, strict=True):
-            if not any(field.strip() for field in row) or self._is_end(line, row):
+            if not any(field.strip() for field in row) or self._is_end(line, row, layout):
                 continue
             if len(row) < layout.width:
                 masked = _masked(row[layout.number]) if layout.number < len(row) else ""
@@ -209,7 +214,7 @@ class RosterReader:
                 kept_lines.append(line)
         return whole, kept_lines, short
 
-    def _is_end(self, line: int, row: Sequence[str]) -> bool:
+    def _is_end(self, line: int, row: list[str], layout: Layout) -> bool:
         """Tell whether a row belongs to the end of the table, and remember what it states; after the end no subscriber may come."""
         if row[0].startswith(TRAILER) and not self._trailer:
             self._trailer = (line, stated_in(row))
@@ -219,9 +224,16 @@ class RosterReader:
         if (totals := totals_in(row)) is not None:
             self._totals = self._totals or (line, totals)
             return True
-        if self._totals and any(holds_number(field) for field in row):
+        if self._totals and self._is_subscriber(row, layout):
             self._fail(line, Said(vi="còn thuê bao sau dòng tổng cộng", en="subscribers after the row of totals"))
         return self._totals is not None
+
+    def _is_subscriber(self, row: list[str], layout: Layout) -> bool:
+        """Tell a subscriber's row from a signature, which may hold a telephone number too, by its cell or time."""
+        if len(row) <= layout.number or not holds_number(row[layout.number]):
+            return False
+        padded = row + [""] * (layout.width - len(row))
+        return self._cells([padded], layout) != [None] or self._moments.read(padded[layout.seen]) != BAD_TIME
 
     def _check_end(self) -> None:
         if self._trailer:
@@ -262,4 +274,12 @@ class RosterReader:
 
 def _masked(raw: str) -> str:
     digits = _NOT_DIGITS.sub("", raw)
-    return mask(int(digits)) if len(digits) >= 9 else ""
+    if len(digits) < 9:
+        return ""
+    # With a trunk 0, or without any prefix, a mask of what is written would hide less than it seems to.
+    if digits.startswith("00"):
+        digits = digits[2:]
+    elif digits.startswith("0") or len(digits) == 9:
+        digits = "84" + digits.removeprefix("0")
+    # The form of `rules.numbers.mask`; of a number that is too short, as many digits stay hidden as of a whole one.
+    return f"{digits[: 4 if len(digits) >= 11 else 2]}****{digits[-3:]}"

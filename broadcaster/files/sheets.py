@@ -99,6 +99,8 @@ class _TextFile(SheetFile):
         bounded = io.BufferedReader(_Bounded(stream, max_bytes, name), _SAMPLE_BYTES)
         self._text = io.TextIOWrapper(bounded, encoding="utf-8", newline="")
         sample = _peek(name, bounded)
+        if not sample:
+            _fail(name, Said("tệp rỗng", "the file is empty"))
         found = encoding or _encoding_of(sample)
         start = sample.decode(found, "ignore")
         hint = _DELIMITER_HINT.match(start.lstrip("\ufeff"))

@@ -17,7 +17,7 @@ from importlib import resources
 from typing import Final
 
 from broadcaster.errors import NotFoundError
-from broadcaster.files.areas import AmbiguousNameError, find_area
+from broadcaster.files.areas import NEAR, AmbiguousNameError, find_area
 from broadcaster.lang import Said
 from broadcaster.model import Area, AreaCode
 from broadcaster.text.fold import fold_key, nfc
@@ -25,9 +25,18 @@ from broadcaster.text.fold import fold_key, nfc
 QUANG_NGAI: Final = "51"
 KON_TUM: Final = "62"
 _PROVINCES: Final = {QUANG_NGAI: "Tỉnh Quảng Ngãi", KON_TUM: "Tỉnh Kon Tum"}
-_WHOLE: Final = frozenset({"tinh quang ngai", "toan tinh", "toan tinh quang ngai", "tinh quang ngai moi"})
+_WHOLE: Final = frozenset({"tinh quang ngai", "toan tinh", "toan tinh quang ngai", "tinh quang ngai moi", "province"})
 _FORMER: Final = re.compile(r"\s*(?:\(\s*cu\s*\)|\bcu)$", re.ASCII)
-_SHORT_KINDS: Final = (("tp.", "thanh pho "), ("tx.", "thi xa "), ("tp ", "thanh pho "), ("tx ", "thi xa "), ("h. ", "huyen "))
+_SHORT_KINDS: Final = (
+    *(("tp.", "thanh pho "), ("tx.", "thi xa "), ("tp ", "thanh pho "), ("tx ", "thi xa "), ("h.", "huyen ")),
+    *(("tt.", "thi tran "), ("tt ", "thi tran "), ("p.", "phuong "), ("x.", "xa ")),
+)
+_SHORT_TODAY: Final = tuple(
+    (re.compile(rf"{short}\s*", re.IGNORECASE), kind)
+    for short, kind in ((r"p\.", "Phường "), (r"x\.", "Xã "), (r"[đd]k[.\s]", "Đặc khu "))
+)
+"""The rest keeps its accents, which alone tell Ba Tơ from Ba Tô."""
+_WRITE_KIND: Final = Said("ghi cả chữ huyện, thị xã, thành phố hoặc tỉnh", "write the word for its kind as well")
 _DISTRICT_KINDS: Final = ("huyen ", "thi xa ", "thanh pho ")
 _COMMUNE_KINDS: Final = ("xa ", "phuong ", "thi tran ", "dac khu ")
 
@@ -117,25 +126,25 @@ def find_place(areas: Sequence[Area], text: str) -> Place:
     key = _key(text)
     if key in _WHOLE:
         return Place(_PROVINCES[QUANG_NGAI], ())
+    if key == "quang ngai":
+        # The former city is called so as well, and a slip would reach ten times the people.
+        listed = "tỉnh Quảng Ngãi, thành phố Quảng Ngãi cũ, tỉnh Quảng Ngãi cũ"
+        raise AmbiguousNameError(_several(text, listed), _WRITE_KIND)
     bare = _FORMER.sub("", key)
     former = bare != key or bare.startswith(_DISTRICT_KINDS) or re.fullmatch(r"\d{3}", bare) is not None
     if not former and bare != "tinh kon tum":
         try:
-            area = find_area(areas, text)
+            area = find_area(areas, _written_out(text))
         except AmbiguousNameError:
             raise
         except NotFoundError as error:
             raise _explained(areas, text, bare, error) from None
         return Place(area.name, (area.code,))
-    found = _former(areas, bare)
+    found = _former(areas, bare, text)
     if len(found) == 1:
         return found[0]
     if found:
-        names = ", ".join(f"{place.name} cũ" for place in found)
-        raise AmbiguousNameError(
-            Said(f"“{text}” có thể là nhiều nơi: {names}", f"“{text}” may be several places: {names}"),
-            Said("ghi cả chữ huyện, thị xã, thành phố hoặc tỉnh", "write the word for its kind as well"),
-        )
+        raise AmbiguousNameError(_several(text, ", ".join(f"{place.name} cũ" for place in found)), _WRITE_KIND)
     raise NotFoundError(
         Said(
             f"trong tỉnh không có xã, huyện, thị xã, thành phố hay tỉnh cũ nào tên “{nfc(text)}”",
@@ -153,12 +162,24 @@ def _key(text: str) -> str:
     return key
 
 
+def _written_out(text: str) -> str:
+    plain = nfc(text).strip()
+    for short, kind in _SHORT_TODAY:
+        if match := short.match(plain):
+            return kind + plain[match.end() :]
+    return text
+
+
+def _several(text: str, listed: str) -> Said:
+    return Said(f"“{nfc(text)}” có thể là nhiều nơi: {listed}", f"“{nfc(text)}” may be several places: {listed}")
+
+
 def _newest_districts() -> list[District]:
     return list({fold_key(item.name): item for item in read_districts()}.values())
 
 
-def _former(areas: Sequence[Area], bare: str) -> list[Place]:
-    """Return the former districts and provinces that a folded name or code stands for."""
+def _former(areas: Sequence[Area], bare: str, text: str) -> list[Place]:
+    """Return the former districts and provinces, else the former commune, that a folded name or code, written `text`, stands for."""
     named = [item for item in _newest_districts() if bare in (fold_key(item.name), _bare(item.name, _DISTRICT_KINDS), item.code)]
     # Đức Phổ is one place, whether it is called a district or a town.
     places = {item.code: Place(item.name, item.areas) for item in named}
@@ -166,11 +187,24 @@ def _former(areas: Sequence[Area], bare: str) -> list[Place]:
     for code, name in _PROVINCES.items():
         if bare in (fold_key(name), fold_key(name).removeprefix("tinh ")):
             found.append(Place(name, tuple(area.code for area in areas if area.former_province == code)))
-    return found or [Place(item.name, item.became) for item in _former_communes(bare)]
+    if found:
+        return found
+    communes = _former_communes(bare)
+    if len(communes) > 1:
+        told = ", ".join(f"{item.name} cũ ({_district_name(item.district)}, {item.code})" for item in communes)
+        example = f"{communes[0].code} cũ"
+        raise AmbiguousNameError(
+            _several(text, told), Said(f"ghi mã cũ, ví dụ “{example}”", f"write the former code, such as “{example}”")
+        )
+    return [Place(item.name, item.became) for item in communes]
 
 
 def _former_communes(bare: str) -> list[FormerCommune]:
-    return [item for item in read_former_communes() if item.name and bare in (fold_key(item.name), _bare(item.name, _COMMUNE_KINDS))]
+    return [
+        item
+        for item in read_former_communes()
+        if item.name and bare in (item.code, fold_key(item.name), _bare(item.name, _COMMUNE_KINDS))
+    ]
 
 
 def _bare(name: str, kinds: Sequence[str]) -> str:
@@ -186,8 +220,9 @@ def _explained(areas: Sequence[Area], text: str, bare: str, error: NotFoundError
         told = "; ".join(
             f"{item.name} ({_district_name(item.district)}) → {', '.join(names[code] for code in item.became)}" for item in gone
         )
+        vi, en = ("mã cũ", "code") if bare.isdigit() else ("tên cũ", "name")
         return NotFoundError(
-            Said(f"“{nfc(text)}” là tên cũ, đã sáp nhập từ 01-07-2025", f"“{nfc(text)}” is a former name, merged on 01-07-2025"),
+            Said(f"“{nfc(text)}” là {vi}, đã sáp nhập từ 01-07-2025", f"“{nfc(text)}” is a former {en}, merged on 01-07-2025"),
             Said(told, told),
         )
     return NotFoundError(error.message, error.hint or _suggested(bare))
@@ -199,6 +234,6 @@ def _district_name(code: str) -> str:
 
 def _suggested(bare: str) -> Said | None:
     names = {_bare(item.name, _DISTRICT_KINDS): item.name for item in _newest_districts()}
-    near = [f"{names[match]} cũ" for match in get_close_matches(_bare(bare, _DISTRICT_KINDS), names, n=3)]
+    near = [f"{names[match]} cũ" for match in get_close_matches(_bare(bare, _DISTRICT_KINDS), names, n=3, cutoff=NEAR)]
     listed = ", ".join(near)
     return Said(f"có phải: {listed}?", f"did you mean: {listed}?") if near else None

@@ -2,8 +2,8 @@
 
 An .xlsx file is a zip archive of XML. A small one can unpack to terabytes, one cell in the last corner or a boast about the size of
 the sheet or of a list makes a reader allocate it all, which ends the whole process, and one long shared text can be repeated by a
-million cells; each is measured before the workbook is opened. Formulas are never evaluated: a cell is what the program that wrote
-the file last computed.
+million cells; each is measured before the workbook is opened. Formulas are never evaluated, and what the program that wrote the
+file last computed is no value either: such a cell reads as ``=`` and that, which no column takes.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ import datetime as dt
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
 from typing import IO, Final
+from xml.etree import ElementTree as ET
 
 from python_calamine import CalamineError, CalamineSheet, CalamineWorkbook, SheetVisibleEnum, load_workbook
 
@@ -39,6 +41,13 @@ _BOAST: Final = re.compile(rb"""\b(?:unique)?count\s*=\s*["'][\s+0]*(?:[1-9]\d{7
 """A number of items of eight digits or more, or one that is not in plain digits."""
 _DIMENSION: Final = re.compile(rb"<dimension\b[^>]*>")
 _CORNER: Final = re.compile(rb"([A-Za-z]{1,3})(\d{1,12})")
+_FORMULA: Final = re.compile(rb"<c(\s[^>]*)?>\s*<f[\s/>]")
+"""The beginning of a cell with a formula, and the cell's attributes."""
+_CELL: Final = re.compile(rb"""\sr\s*=\s*["']([A-Za-z]{1,3})(\d{1,7})["']""")
+_COLUMNS: Final = 1 << 14
+"""At most, of a sheet; a place is row × this + column."""
+_BOOK: Final = "xl/workbook.xml"
+_LINKS: Final = "xl/_rels/workbook.xml.rels"
 _MEMBER: Final = re.compile(r".*\.(?:xml|rels)", re.IGNORECASE)
 _PREFIX: Final = re.compile(rb"<(/?)\w+:")
 _ENTITY: Final = re.compile(rb"<!(?:DOCTYPE|ENTITY)")
@@ -59,12 +68,13 @@ class Workbook:
 
     def __init__(self, data: bytes) -> None:
         """Open the .xlsx file whose octets are `data`. Raises `WorkbookError`."""
-        _measure(data)
+        formulas = _measure(data)
         try:
             self._book: CalamineWorkbook = load_workbook(BytesIO(data))
         except (CalamineError, OSError, ValueError) as error:
             raise WorkbookError(UNREADABLE) from error
         self.sheets = [item.name for item in self._book.sheets_metadata if item.visible == SheetVisibleEnum.Visible]
+        self._formulas: Mapping[str, array[int]] = _by_sheet(data, formulas) if formulas else {}
 
     def rows(self, sheet: str) -> Iterator[tuple[int, list[str]]]:
         """Yield (number as Excel shows it, texts) of each row, blank rows too. Raises `WorkbookError`."""
@@ -72,8 +82,16 @@ class Workbook:
             opened: CalamineSheet = self._book.get_sheet_by_name(sheet)
         except (CalamineError, OSError, ValueError) as error:
             raise WorkbookError(UNREADABLE) from error
+        places = iter(sorted(self._formulas.get(sheet, ())))
+        place = next(places, None)
         for number, row in enumerate(opened.iter_rows(), 1):
-            yield number, [_text(value) for value in row]
+            texts = [_text(value) for value in row]
+            while place is not None and place // _COLUMNS <= number:
+                at = place % _COLUMNS
+                if place // _COLUMNS == number and at < len(texts) and not texts[at].startswith("="):
+                    texts[at] = f"={texts[at]}"
+                place = next(places, None)
+            yield number, texts
 
 
 def _text(value: float | str | bool | dt.time | dt.date | dt.timedelta) -> str:
@@ -89,7 +107,9 @@ def _text(value: float | str | bool | dt.time | dt.date | dt.timedelta) -> str:
     return str(value)
 
 
-def _measure(data: bytes) -> None:
+def _measure(data: bytes) -> dict[str, array[int]]:
+    """Return where each member that is a sheet has formulas. Raises `WorkbookError` when the workbook must not be opened."""
+    formulas: dict[str, array[int]] = {}
     try:
         with zipfile.ZipFile(BytesIO(data)) as archive:
             members = archive.infolist()
@@ -103,7 +123,8 @@ def _measure(data: bytes) -> None:
                     if member.filename == _TEXTS:
                         longest = _longest_text(file)
                     elif _SHEET.fullmatch(member.filename):
-                        _measure_sheet(file)
+                        if places := _measure_sheet(file):
+                            formulas[member.filename] = places
                         sheet_bytes = max(sheet_bytes, member.file_size)
                     elif _MEMBER.fullmatch(member.filename):
                         for _ in _pieces(file):
@@ -115,6 +136,24 @@ def _measure(data: bytes) -> None:
         raise WorkbookError(UNREADABLE) from error
     if longest * (sheet_bytes // _LEAST_CELL_BYTES) > MAX_TEXT_BYTES:
         raise WorkbookError(Said("tệp Excel có ô chữ dài bất thường", "the workbook has a cell with an abnormally long text"))
+    return formulas
+
+
+def _by_sheet(data: bytes, formulas: Mapping[str, array[int]]) -> dict[str, array[int]]:
+    """Return places by the name of their sheet; the workbook's links say which member a sheet is (ECMA-376, part 1, 12.3.24)."""
+    with zipfile.ZipFile(BytesIO(data)) as archive:
+        try:
+            # Measured before: neither has a document type, so nothing can expand.
+            book, links = (ET.fromstring(archive.read(member)) for member in (_BOOK, _LINKS))  # noqa: S314
+        except (KeyError, ET.ParseError) as error:
+            raise WorkbookError(UNREADABLE) from error
+    targets = {link.get("Id"): link.get("Target", "").removeprefix("/xl/") for link in links}
+    found = {}
+    for sheet in book.iterfind(".//{*}sheet"):
+        link = next((value for name, value in sheet.items() if name.endswith("}id")), None)
+        if (places := formulas.get(f"xl/{targets.get(link)}")) is not None:
+            found[sheet.get("name", "")] = places
+    return found
 
 
 def _too_large(limit_bytes: int) -> Said:
@@ -140,11 +179,16 @@ def _pieces(file: IO[bytes]) -> Iterator[bytes]:
         yield _PREFIX.sub(rb"<\1", whole)
 
 
-def _measure_sheet(file: IO[bytes]) -> None:
-    """Raise `WorkbookError` when the used range of a worksheet is larger than any inventory or roster needs."""
+def _measure_sheet(file: IO[bytes]) -> array[int]:
+    """Return where formulas stand. Raises `WorkbookError` when the used range is larger than any inventory or roster needs."""
+    formulas = array("Q")
+    last_cell = b""
     letters: set[bytes] = set()
     counted = farthest = widest = cells = 0
     for piece in _pieces(file):
+        if b"<f" in piece:
+            formulas.extend(map(_place, _FORMULA.findall(last_cell + piece)))
+        last_cell = piece[piece.rfind(b"<c") :]
         begun, *rows = piece.split(b"<row")
         cells += _cells(begun)
         for row in rows:
@@ -157,6 +201,14 @@ def _measure_sheet(file: IO[bytes]) -> None:
         letters.update({column for column, _ in places})
         farthest = max(farthest, max((int(number) for _, number in places), default=0))
     _refuse_places(max(counted, farthest), max(widest, cells, max(map(_column, letters), default=0)))
+    return formulas
+
+
+def _place(attributes: bytes) -> int:
+    match = _CELL.search(attributes)
+    if not match:
+        raise WorkbookError(Said("có công thức ở ô không ghi vị trí", "a formula stands in a cell that does not say its place"))
+    return int(match[2]) * _COLUMNS + _column(match[1]) - 1
 
 
 def _corner(corners: Sequence[tuple[bytes, bytes]]) -> tuple[int, int]:

@@ -139,7 +139,7 @@ def draft(
         counts,
         content,
         recipients,
-        rule.required(order.audience.max_recipients, order.environment),
+        rule.required(order.audience.max_recipients, order.environment, overrides_refusals=order.override_refusals),
         starts_at,
         finish,
         plan.fits(finish, starts_at + dt.timedelta(hours=order.deadline_h)),

@@ -21,7 +21,7 @@ from broadcaster.rules.numbers import holds_number
 from broadcaster.rules.refusal import Kind, read_reply
 from broadcaster.store.audit import Auditor
 from broadcaster.store.engine import Store
-from broadcaster.store.inbox import Report, known_texts, newest_words
+from broadcaster.store.inbox import FROM_FILE, Report, known_texts, newest_words
 from broadcaster.store.journal import Journal
 from broadcaster.store.refusals import Refusal, Reply, record_refusals, record_replies
 from broadcaster.store.times import from_ms, to_ms
@@ -42,6 +42,8 @@ class Taken(NamedTuple):
     withdrawn: int
     reports: int
     overtaken: int
+    unclear: int
+    """Texts that are none of these: somebody must read them."""
 
 
 def take_texts(
@@ -52,7 +54,7 @@ def take_texts(
     Raises `StoreError` when the journal cannot be written.
     """
     ordered = sorted(texts, key=lambda text: text.at)
-    total = Taken(0, 0, 0, 0, 0, 0)
+    total = Taken(0, 0, 0, 0, 0, 0, 0)
     for start in range(0, len(ordered), SLICE_TEXTS):
         some = ordered[start : start + SLICE_TEXTS]
         tokens = vault.tokens([text.number for text in some])
@@ -66,10 +68,10 @@ def take_texts(
 
 def _take(connection: Connection, texts: Sequence[tuple[bytes, Text]], journal: Journal, now_ms: int) -> Taken:
     known = known_texts(connection, REPLY_CODE, to_ms(texts[0][1].at), to_ms(texts[-1][1].at))
-    said_ms = newest_words(connection, {token for token, _ in texts})
+    said_ms = newest_words(connection, {token for token, _ in texts}, now_ms)
     replies: list[Reply] = []
     refusals: list[Refusal] = []
-    overtaken = reports = 0
+    overtaken = reports = unclear = 0
     for token, text in texts:
         at_ms = to_ms(text.at)
         if (token, at_ms, text.content) in known:
@@ -78,17 +80,18 @@ def _take(connection: Connection, texts: Sequence[tuple[bytes, Text]], journal: 
         reply = read_reply(text.content)
         replies.append(Reply(REPLY_CODE, token, reply.kind.value, text.content, at_ms))
         reports += reply.kind is Kind.REPORT
+        unclear += reply.kind is Kind.OTHER
         if reply.kind not in {Kind.REFUSE, Kind.ACCEPT}:
             continue
         if at_ms < said_ms.get(token, 0):
             overtaken += 1
             continue
         # In force from now on: nobody was told to stop any sooner.
-        refusals.append(Refusal(token, reply.kind is Kind.REFUSE, "file", f"{REPLY_CODE}: {reply.matched}", now_ms))
+        refusals.append(Refusal(token, reply.kind is Kind.REFUSE, FROM_FILE, f"{REPLY_CODE}: {reply.matched}", now_ms))
     record_refusals(connection, refusals, journal)
     record_replies(connection, replies)
     refused = sum(item.refuses for item in refusals)
-    return Taken(len(texts), len(texts) - len(replies), refused, len(refusals) - refused, reports, overtaken)
+    return Taken(len(texts), len(texts) - len(replies), refused, len(refusals) - refused, reports, overtaken, unclear)
 
 
 def require_exporter(person: Person, key: Ed25519PrivateKey, reason: str) -> None:

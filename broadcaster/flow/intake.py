@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Final, NamedTuple
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
@@ -15,7 +16,7 @@ from broadcaster.files.parcels import Parcel
 from broadcaster.files.rosters import RosterReader
 from broadcaster.flow.load import DropList, Loader, Survey
 from broadcaster.lang import Said
-from broadcaster.model import CarrierCode, RosterId
+from broadcaster.model import TIMEZONE, CarrierCode, RosterId
 from broadcaster.rules.basis import Basis, check_basis
 from broadcaster.rules.likeness import Likeness, emptied_communes
 from broadcaster.store import rosters as roster_table
@@ -26,6 +27,10 @@ from broadcaster.store.vault import Vault, commitment_of_blocks
 
 SLICE_ROWS = 10_000
 _SHOWN_COMMUNES: Final = 8
+_CLOCK_TOLERANCE: Final = dt.timedelta(minutes=10)
+"""How far a carrier's clock may be ahead of ours; what was seen later than that is a mistake."""
+_LATE: Final = dt.timedelta(days=1)
+"""Activity so much later than the stated observation contradicts it; less may be how the export was run, or a time zone."""
 
 
 class Imported(NamedTuple):
@@ -65,8 +70,9 @@ def import_roster(
     Without `observed_at` the newest last-seen time of the files is taken. Rows that cannot be subscribers are dropped, counted by
     reason and listed in `drops`; cells that no inventory knows are noted as unknown. An import that fails leaves no roster. Raises
     `RefusedError` when these very files are the newest roster of this or another carrier, when most cells are not of the network
-    `mnc`, when `observed_at` lies ahead, or when the snapshot is too unlike the one before and `accept_difference` is not set;
-    `ConfigurationError` for a basis that names no document; `InvalidFileError` when a part is no table of subscribers.
+    `mnc`, when `observed_at` lies ahead or more than a day before the newest activity, or when the snapshot is too unlike the one
+    before and `accept_difference` is not set; `ConfigurationError` for a basis that names no document; `InvalidFileError` when a part
+    is no table of subscribers.
     """
     check_basis(basis, now)
     if observed_at and observed_at > now:
@@ -88,7 +94,9 @@ def import_roster(
             salt=salt,
         )
     try:
-        loader = _load(Loader(store, vault, carrier, roster_id, mnc, drops, progress), parcel, mnc)
+        loader = _load(Loader(store, vault, carrier, roster_id, mnc, drops, progress), parcel, mnc, now)
+        if observed_at:
+            _refuse_later(loader.newest_s, observed_at)
         likeness = _compare(store, previous, roster_id, loader.usable)
         if not accept_difference:
             _refuse_unlike(likeness)
@@ -113,29 +121,48 @@ def survey(
     *,
     carrier: CarrierCode,
     mnc: str | None,
+    now: dt.datetime,
     drops: DropList | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Surveyed:
-    """Count what an import of these files would keep and drop; nothing is stored. Raises as `import_roster` does for the files."""
+    """Count what an import of these files at `now` would keep and drop, storing nothing; raises as `import_roster` does for files."""
     found = Survey(carrier, mnc, drops, progress)
-    _read(found, parcel, mnc)
+    _read(found, parcel, mnc, now)
     found.check(parcel.name)
     dropped = found.reasons(sum(len(set(block)) for block in found.blocks()))
     return Surveyed(found.rows, found.rows - sum(dropped.values()), dropped)
 
 
-def _load(loader: Loader, parcel: Parcel, mnc: str | None) -> Loader:
-    _read(loader, parcel, mnc)
+def _load(loader: Loader, parcel: Parcel, mnc: str | None, now: dt.datetime) -> Loader:
+    _read(loader, parcel, mnc, now)
     loader.flush()
     loader.check(parcel.name)
     return loader
 
 
-def _read(taker: Survey, parcel: Parcel, mnc: str | None) -> None:
+def _read(taker: Survey, parcel: Parcel, mnc: str | None, now: dt.datetime) -> None:
+    latest_s = int((now + _CLOCK_TOLERANCE).timestamp())
     for part in parcel.parts:
-        with RosterReader(part, mnc) as reader:
+        with RosterReader(part, mnc, latest_s) as reader:
             for piece in reader.slices(SLICE_ROWS):
                 taker.add(part.name, piece)
+
+
+def _refuse_later(newest_s: int, observed_at: dt.datetime) -> None:
+    newest = dt.datetime.fromtimestamp(newest_s, ZoneInfo(TIMEZONE))
+    if newest <= observed_at + _LATE:
+        return
+    stated = observed_at.astimezone(ZoneInfo(TIMEZONE))
+    raise RefusedError(
+        Said(
+            f"Lần hoạt động mới nhất trong tệp là {newest:%d-%m-%Y %H:%M}, sau lúc chốt số liệu đã ghi ({stated:%d-%m-%Y %H:%M}).",
+            f"The newest activity in the files is {newest:%d-%m-%Y %H:%M}, after the observation stated ({stated:%d-%m-%Y %H:%M}).",
+        ),
+        Said(
+            "Hỏi nhà mạng lúc chốt số liệu, hoặc ghi --observed-at newest.",
+            "Ask the carrier when the figures were taken, or give --observed-at newest.",
+        ),
+    )
 
 
 def _compare(store: Store, previous: roster_table.Roster | None, roster_id: RosterId, rows: int) -> Likeness | None:
@@ -167,9 +194,7 @@ def _refuse_unlike(likeness: Likeness | None) -> None:
     )
 
 
-def _record(
-    connection: Connection, auditor: Auditor, made: roster_table.Roster, parcel: Parcel, likeness: Likeness | None
-) -> None:
+def _record(connection: Connection, auditor: Auditor, made: roster_table.Roster, parcel: Parcel, likeness: Likeness | None) -> None:
     detail = {
         "carrier": made.carrier,
         "files": dict(parcel.files),

@@ -27,6 +27,16 @@ FEW_SHARE: Final = 0.25
 _VIETNAM_S: Final = 7 * 3600
 
 
+class Changes(NamedTuple):
+    """How an inventory differs from what was known of its carriers' cells before."""
+
+    new: int
+    moved: Sequence[int]
+    """Lines of cells that stood in another commune."""
+    missing: int
+    """Known cells that the inventory does not have; they stay, so that nobody under them is lost."""
+
+
 class Inventory(NamedTuple):
     """What an inventory holds: one state of each cell, and what was left out."""
 
@@ -37,6 +47,9 @@ class Inventory(NamedTuple):
     """Older or later states of a cell that the file has in another state for today."""
     swapped: Sequence[int]
     """Lines on which latitude and longitude were exchanged."""
+    statuses: Mapping[str, int]
+    """Words for a cell's state that say neither way, and how many cells have them; such cells count."""
+    changes: Changes
 
     @property
     def placed(self) -> Counter[Placed]:
@@ -85,11 +98,33 @@ def read_inventory(store: Store, path: Path, areas: Sequence[Area], *, today: dt
         outlines = {code: Outline(polygons) for code, polygons in area_table.boundaries(connection).items()}
     file = read_cells(path, areas, asked or Asked(), outlines)
     if not file.rows:
-        raise InvalidFileError(
-            file.problems or [Problem(str(path), Said("không có dòng dữ liệu nào dùng được", "there is no usable data row"))],
-        )
+        raise InvalidFileError(file.problems or [Problem(str(path), _nothing(file.skipped.total()))])
     chosen = _on_day(file.rows, today)
-    return Inventory(chosen, file.problems, file.skipped, len(file.rows) - len(chosen), file.swapped)
+    superseded = len(file.rows) - len(chosen)
+    return Inventory(chosen, file.problems, file.skipped, superseded, file.swapped, file.statuses, _changes(store, chosen))
+
+
+def _changes(store: Store, rows: Sequence[CellRow]) -> Changes:
+    with store.read() as connection:
+        known = {
+            (item.carrier, item.key): item.area_code
+            for carrier in {row.carrier for row in rows}
+            for item in area_table.known_cells(connection, carrier)
+            # Others are only noted, because a roster names them.
+            if item.area_code is not None or item.lat is not None
+        }
+    moved = [row.line for row in rows if known.get((row.carrier, row.key), row.commune) != row.commune]
+    kept = sum(1 for row in rows if (row.carrier, row.key) in known)
+    return Changes(len(rows) - kept, moved, len(known) - kept)
+
+
+def _nothing(passed_over: int) -> Said:
+    if not passed_over:
+        return Said("không có dòng dữ liệu nào dùng được", "there is no usable data row")
+    return Said(
+        f"không có dòng nào dùng được; cả {passed_over} dòng bị bỏ qua: không phát sóng, của mạng khác, ngoài tỉnh hoặc dòng tổng",
+        f"there is no usable data row; all {passed_over} were passed over: off the air, of another network, far away, or totals",
+    )
 
 
 def _on_day(rows: Iterable[CellRow], today: dt.date) -> list[CellRow]:

@@ -34,7 +34,7 @@ def judgement(connection: Connection, found: Campaign, people: Mapping[str, Pers
     order = readable_order(found)
     if order is None:
         return _UNREADABLE
-    requirement = rule.required(order.audience.max_recipients, order.environment)
+    requirement = rule.required(order.audience.max_recipients, order.environment, overrides_refusals=order.override_refusals)
     signatures = approvals(connection, found.id)
     barred = {found.submitted_by, str(found.content.get("submitted_by"))}
     return rule.judge(rule.digest(found.content), signatures, people.values(), barred, requirement)

@@ -66,6 +66,12 @@ class DropList:
         self._file: TextIO | None = None
 
     def __enter__(self) -> Self:
+        """Raise `ConfigurationError` when the file is there already: it could be a key, and is not known before a row is dropped."""
+        if self.path.exists():
+            raise ConfigurationError(
+                Said(f"đã có tệp {self.path}; không ghi đè.", f"{self.path} exists already and is not written over."),
+                Said("Ghi --drops với tên tệp chưa có.", "Give --drops the name of a file that does not exist."),
+            )
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
@@ -88,7 +94,7 @@ class DropList:
 
     def _begun(self) -> TextIO:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         file = os.fdopen(descriptor, "w", encoding="utf-8", newline="")
         file.write(BYTE_ORDER_MARK)
         csv.writer(file).writerow(["file", "line", "reason", "reason_vi", "number"])

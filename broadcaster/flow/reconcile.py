@@ -202,7 +202,7 @@ def _submissions(connection: Connection, card: CarrierCard, vault: Vault, signed
     query = select(*columns).join(message, message.c.id == submission.c.message_id).where(submission.c.carrier == card.code)
     campaign_of = {row.id: row.campaign_id for row in connection.execute(select(lane.c.id, lane.c.campaign_id))}
     for rows in connection.execute(query.execution_options(yield_per=ROWS_AT_ONCE)).partitions():
-        numbers = vault.reveal([row.token for row in rows])
+        numbers = vault.recall([row.token for row in rows])
         for row, number in zip(rows, numbers, strict=True):
             shas = signed.get(row.message_id >> LANE_SHIFT, [])
             sha = shas[row.part - 1] if 0 < row.part <= len(shas) else ""

@@ -80,7 +80,7 @@ def trace(
         if not rows:
             raise NotFoundError(Said("Không có tin nào như thế.", "There is no such message."))
         orders = list(audit.entries(connection))
-        numbers = vault.reveal([row.token for row in rows])
+        numbers = vault.recall([row.token for row in rows])
         stories = []
         for row, number in zip(rows, numbers, strict=True):
             found, lane = by_lane[row.id >> LANE_SHIFT]
@@ -89,7 +89,7 @@ def trace(
                 *_orders(orders, found, lane, now_ms),
                 *_leases(connection, row.id),
                 *_attempts(connection, row, found, lane),
-                *_refusals(connection, row.token, lane),
+                *_refusals(connection, row.token),
             ]
             stories.append(
                 Story(
@@ -188,8 +188,8 @@ def _attempts(connection: Connection, row: Row[Any], found: Campaign, lane: Lane
             yield Event(item.received_ms, "receipt", known)
 
 
-def _refusals(connection: Connection, token: bytes, lane: Lane) -> Iterator[Event]:
+def _refusals(connection: Connection, token: bytes) -> Iterator[Event]:
     for row in connection.execute(select(refusal).where(refusal.c.token == token)):
         yield Event(row.at_ms, "refusal", {"refuses": bool(row.refuses), "source": row.source})
-    for row in connection.execute(select(reply).where(reply.c.token == token, reply.c.carrier == lane.carrier)):
+    for row in connection.execute(select(reply).where(reply.c.token == token)):
         yield Event(row.at_ms, "reply", {"kind": row.kind})

@@ -78,7 +78,7 @@ def listed(store: Store, vault: Vault, reference: str, carrier: str | None = Non
                 .order_by(submission.c.message_id, submission.c.part, submission.c.attempt)
             )
             found_rows += list(rows)
-    numbers = vault.reveal([row.token for row in found_rows])
+    numbers = vault.recall([row.token for row in found_rows])
     doubts = [
         Doubt(
             message_reference(row.message_id),

@@ -60,7 +60,7 @@ def verify(
             _no_silent_duplicate(connection, every, order),
             _uncertain_named(connection, every),
             _approved(connection, found, every, order, people),
-            people_signed_for(connection, vault, found, every),
+            people_signed_for(connection, vault, found, every, log),
             _kept(connection, every),
             orders_obeyed(connection, found, every, log),
             _audit(connection, audit_key, found, log),

@@ -11,36 +11,41 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, select, text
 
-from broadcaster.errors import NotFoundError, StoreError
+from broadcaster.errors import NotFoundError
 from broadcaster.flow.invariant import Check
 from broadcaster.lang import Said
 from broadcaster.rules.tally import NOT_REACHED
 from broadcaster.store.areas import outlined_of
+from broadcaster.store.audit import Entry
 from broadcaster.store.campaigns import Campaign, Lane, find_campaign, lanes
-from broadcaster.store.schema import campaign_roster, roster, subscriber
-from broadcaster.store.vault import Vault, commitment
-
-ROWS_AT_ONCE = 50_000
+from broadcaster.store.erasure import FORGET, stored_commitment
+from broadcaster.store.schema import campaign_roster, roster
+from broadcaster.store.vault import FIRST_TOKEN, Vault
 
 _STRANGERS = text(
-    "SELECT count(*) FROM message m WHERE m.id >= :first AND m.id < :end AND NOT EXISTS ("
+    "SELECT count(*) FROM message m WHERE m.id >= :first AND m.id < :end AND m.token >= :first_token AND NOT EXISTS ("
     "  SELECT 1 FROM subscriber s WHERE s.roster_id IN :rosters AND s.token = m.token)"
 ).bindparams(bindparam("rosters", expanding=True))
 _NOT_OF_REMAINDER = text(
-    "SELECT count(*) FROM (SELECT token FROM message WHERE id >= :first AND id < :end EXCEPT "
+    "SELECT count(*) FROM (SELECT token FROM message WHERE id >= :first AND id < :end AND token >= :first_token EXCEPT "
     "SELECT m.token FROM message m JOIN lane l ON l.id = m.id >> 32 "
     "WHERE l.campaign_id = :earlier AND l.carrier = :carrier AND m.state IN :not_reached) AS stray"
 ).bindparams(bindparam("not_reached", [int(state) for state in NOT_REACHED], expanding=True))
 
 
-def people_signed_for(connection: Connection, vault: Vault, found: Campaign, every: Sequence[Lane]) -> Check:
-    """I8: the stored rosters are the signed ones, number by number, and every recipient is in them (or in the signed remainder)."""
+def people_signed_for(
+    connection: Connection, vault: Vault, found: Campaign, every: Sequence[Lane], log: Sequence[Entry] = ()
+) -> Check:
+    """I8: the stored rosters are the signed ones, number by number, and every recipient is in them (or in the signed remainder).
+
+    Of a roster that somebody was erased from, the audit chain says what it was before and has been since.
+    """
     signed = found.content.get("rosters", [])
-    details = _rosters(connection, vault, found, signed) if signed else []
+    details = _rosters(connection, vault, found, signed, log) if signed else []
     for lane in every:
         if not lane.messages:
             continue
-        bounds = {"first": lane.first_id, "end": lane.end_id}
+        bounds = {"first": lane.first_id, "end": lane.end_id, "first_token": FIRST_TOKEN}
         if signed and (strangers := _count(connection, _STRANGERS, bounds | {"rosters": _ids(connection, found, lane)})):
             details.append(
                 Said(
@@ -77,7 +82,9 @@ def _count(connection: Connection, query: Any, values: Mapping[str, Any]) -> int
     return int(connection.execute(query, values).scalar_one())
 
 
-def _rosters(connection: Connection, vault: Vault, found: Campaign, signed: Sequence[Mapping[str, Any]]) -> list[Said]:
+def _rosters(
+    connection: Connection, vault: Vault, found: Campaign, signed: Sequence[Mapping[str, Any]], log: Sequence[Entry]
+) -> list[Said]:
     """Compute each roster's commitment anew from the subscribers that are stored."""
     query = select(roster).join(campaign_roster, campaign_roster.c.roster_id == roster.c.id)
     used = connection.execute(query.where(campaign_roster.c.campaign_id == found.id)).all()
@@ -88,21 +95,18 @@ def _rosters(connection: Connection, vault: Vault, found: Campaign, signed: Sequ
     details += [
         Said(f"{row.carrier}: danh sách thuê bao #{row.id} khác bản đã ký", f"{row.carrier}: roster #{row.id} is not what was signed")
         for row in used
-        if wanted.get(row.carrier) != _commitment(connection, vault, row.id, row.salt)
+        if _since(wanted.get(row.carrier), row.id, log) != stored_commitment(connection, vault, row.id, row.salt)
     ]
     return details
 
 
-def _commitment(connection: Connection, vault: Vault, roster_id: int, salt: bytes) -> str | None:
-    numbers: list[int] = []
-    query = select(subscriber.c.token).where(subscriber.c.roster_id == roster_id).execution_options(yield_per=ROWS_AT_ONCE)
-    with connection.execute(query) as rows:
-        try:
-            for tokens in rows.scalars().partitions():
-                numbers += vault.reveal(tokens)
-        except StoreError:
-            return None
-    return commitment(numbers, salt)
+def _since(signed: str | None, roster_id: int, log: Sequence[Entry]) -> str | None:
+    """Return what a roster's commitment must be now, after those who were erased from it."""
+    for entry in log:
+        for erased in entry.detail["rosters"] if entry.action == FORGET else ():
+            if (erased["roster"], erased["was"]) == (roster_id, signed):
+                signed = str(erased["now"])
+    return signed
 
 
 def _remainder(connection: Connection, earlier: Mapping[str, Any], every: Sequence[Lane]) -> list[Said]:
@@ -118,6 +122,7 @@ def _remainder(connection: Connection, earlier: Mapping[str, Any], every: Sequen
     carriers = {lane.carrier for lane in lanes(connection, first.id)}
     for lane in every:
         values = {"first": lane.first_id, "end": lane.end_id, "earlier": first.id, "carrier": lane.carrier}
+        values["first_token"] = FIRST_TOKEN
         stray = _count(connection, _NOT_OF_REMAINDER, values) if lane.carrier in carriers else lane.messages
         if stray:
             details.append(

@@ -86,7 +86,9 @@ _REASONS: Final[Mapping[str, Said]] = {
 
 _SOURCES: Final[Mapping[str, Said]] = {
     "reply": Said("tin trả lời của thuê bao", "replies of subscribers"),
+    "journal": Said("tin trả lời, lấy lại từ sổ từ chối", "replies, taken back from the journal"),
     "cli": Said("cán bộ nhập", "entered by an operator"),
+    "file": Said("tệp của đầu số nhận tin từ chối", "the reply number's file"),
 }
 
 _STATUSES: Final[Mapping[int, str]] = {

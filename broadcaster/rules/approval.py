@@ -91,11 +91,14 @@ class Requirement(NamedTuple):
     environment: Environment = Environment.LIVE
 
 
-def required(recipients: int, environment: Environment) -> Requirement:
-    """Return the tier of this many recipients; a rehearsal needs what the live campaign would."""
+def required(recipients: int, environment: Environment, *, overrides_refusals: bool) -> Requirement:
+    """Return the tier of this many recipients; a rehearsal needs what the live campaign would.
+
+    Whom to text although they refused is for the duty officer to sign as well, however few they are.
+    """
     return Requirement(
         approvers=1 if recipients < TWO_APPROVERS_FROM else 2,
-        duty_officer=recipients >= DUTY_OFFICER_FROM,
+        duty_officer=overrides_refusals or recipients >= DUTY_OFFICER_FROM,
         environment=environment,
     )
 

@@ -24,8 +24,12 @@ _RADIO_WORDS: Final = {
     "ncgi": "nr",
 }
 _LABEL: Final = re.compile(r"([a-z0-9]*[a-z])\s*[:=-]?\s*(?=\d{3}\D|452)", re.ASCII | re.IGNORECASE)
-_JOINED: Final = re.compile(r"452(\d\d)([0-9A-F]{7,11})", re.ASCII | re.IGNORECASE)
+_JOINED: Final = re.compile(r"452(\d\d)([0-9A-F]{5,11})", re.ASCII | re.IGNORECASE)
+_PAIR: Final = re.compile(r"(\d{1,7})\s*[-_/:]\s*(\d{1,9})", re.ASCII)
 _VIETNAM: Final = "452"
+_PLMN_DIGITS: Final = 5
+_LEAST_BARE_DIGITS: Final = 7
+"""Of an identity without its radio; a shorter one may be anything."""
 _MAX_LOCAL: Final = 0xFF
 """Of a cell within its eNodeB."""
 _MAX_CI: Final = 0xFFFF
@@ -40,16 +44,17 @@ def cell_key(text: str, radio: str | None = None) -> str | None:
     """Return the key of the cell spelt by `text`, or None if it names no cell.
 
     Accepts ``MCC-MNC-LAC-CI``, ``MCC-MNC-ECI``, ``MCC-MNC-NCI`` and, where the radio is LTE, ``MCC-MNC-eNB-cell``; ``:`` or one of
-    ``. _ /`` and space for ``-``; decimal or hexadecimal; without any mark between the fields when the country is Vietnam
-    (``4520401A2B3C``); with the radio or ``CGI``, ``ECGI``, ``NCGI`` in front (``lte:452-04:…``) or the radio given apart. Without a
-    radio, four parts are LAC-CI, and a single identity is an ECI if it fits 28 bits, else an NCI.
+    ``. _ /`` and space for ``-``; decimal or hexadecimal; without any mark between the fields when the country is Vietnam, or with
+    one behind the network only (``4520401A2B3C``, ``45204-01A2B3C``); with the radio or ``CGI``, ``ECGI``, ``NCGI`` in front
+    (``lte:452-04:…``) or the radio given apart. Without a radio, four parts are LAC-CI, and a single identity is an ECI if it fits
+    28 bits, else an NCI.
     """
     bare = text.strip()
     if label := _LABEL.match(bare):
         radio, bare = label[1].lower(), bare[label.end() :]
     steps = _steps(bare)
-    if len(steps) == 1:
-        return _joined_key(steps[0], radio)
+    if len(steps) == 1 or (len(steps) == 2 and len(steps[0]) == _PLMN_DIGITS):
+        return _joined_key("".join(steps), radio)
     if len(steps) == 3:
         return key_of(radio, steps[0], steps[1], "", steps[2])
     # An empty third step is a slip of the pen here, though a missing LAC is allowed in columns.
@@ -72,6 +77,28 @@ def radio_of(text: str) -> str | None:
     return found.pop() if len(found) == 1 else None
 
 
+def pair_key(text: str, radio: str | None, mcc: str, mnc: str) -> str | None:
+    """Return the key of an identity without its network: eNodeB and cell for LTE, LAC and CI for GSM and UMTS.
+
+    None where `radio` does not tell which of the two it is.
+    """
+    pair = _PAIR.fullmatch(text.strip())
+    if not pair:
+        return None
+    if radio == "lte":
+        return key_of(radio, mcc, mnc, "", with_node(pair[1], pair[2])) if int(pair[2]) <= _MAX_LOCAL else None
+    return key_of(radio, mcc, mnc, pair[1], pair[2]) if radio in ("gsm", "umts", "cgi") else None
+
+
+def with_node(node: str, cell: str) -> str:
+    """Return the ECI of a cell that is numbered within its eNodeB: 20 bits of the node, 8 of the cell (3GPP TS 23.003, 19.6).
+
+    What is no such pair comes back as it is.
+    """
+    number, local = _number(node), _number(cell)
+    return cell if number is None or local is None or local > _MAX_LOCAL else str(number << 8 | local)
+
+
 def _steps(text: str) -> list[str]:
     for mark in "._/ ":
         if mark in text and not any(other in text for other in "-:._/ ".replace(mark, "")):
@@ -86,15 +113,17 @@ def _joined_key(text: str, radio: str | None) -> str | None:
         return None
     mnc, rest = match[1], match[2]
     kind = radio_of(radio) if radio is not None else None
+    if kind is None and len(rest) < _LEAST_BARE_DIGITS:
+        return None
     if rest.isdigit() and kind in (None, "gsm", "umts", "cgi") and len(rest) == 10:
         return key_of(radio, _VIETNAM, mnc, rest[:5], rest[5:])
     if rest.isdigit():
         return key_of(radio, _VIETNAM, mnc, "", rest) if kind not in ("gsm", "umts", "cgi") else None
     if len(rest) == 8 and kind in (None, "gsm", "umts", "cgi"):
         return key_of(radio, _VIETNAM, mnc, f"0x{rest[:4]}", f"0x{rest[4:]}")
-    fits = (len(rest.removeprefix("0") if kind == "lte" else rest) == 7 and kind in (None, "lte")) or (
-        len(rest) == 9 and kind in (None, "nr")
-    )
+    if kind == "lte" and len(rest) == 8:
+        rest = rest.removeprefix("0")
+    fits = (len(rest) == 7 and kind in (None, "lte")) or (len(rest) == 9 and kind in (None, "nr"))
     return key_of(radio, _VIETNAM, mnc, "", f"0x{rest}") if fits else None
 
 

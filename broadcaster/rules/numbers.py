@@ -109,7 +109,9 @@ class NumberPlan:
 
 
 def mask(msisdn: int) -> str:
-    """Return the form in which a number may be shown: ``8490****123``."""
+    """Return the form in which a number may be shown: ``8490****123``; of one that was erased (0) nothing is left to show."""
+    if not msisdn:
+        return "–"
     digits = str(msisdn)
     return f"{digits[:4]}****{digits[-3:]}"
 

@@ -1,6 +1,7 @@
 """What a subscriber's reply means, a refusal, its withdrawal, a report of a scam or anything else; and how far a refusal goes.
 
-Only a reply that is nothing but the command counts: the letters "TC" inside a sentence are no refusal. Accents, case, spacing and
+Only a reply that is nothing but the command counts, polite words behind a refusal aside: the letters "TC" inside a sentence are no
+refusal. Accents, case, spacing and
 punctuation do not matter, except where accents change the word ("đúng" is not "dừng").
 """
 
@@ -44,10 +45,10 @@ class Reply(NamedTuple):
 
 
 _REFUSE: Final = """
-    TC, TC QNG, TC TB, TC1, TC2, TC3, TC4, TU CHOI, TUCHOI, TU CHOI TC, TU CHOI QNG, TU CHOI TB, TU CHOI NHAN TIN,
-    TU CHOI NHAN TIN NHAN, HUY, HUY TB, HUY QNG, HUY DK, HUY DK QNG, HUY DANG KY, HUY NHAN TIN, STOP, STOP ALL, STOPALL,
-    UNSUBSCRIBE, DUNG, DUNG GUI, DUNG GUI NUA, DUNG NHAN TIN, DUNG NHAN TIN NUA, KHONG NHAN, KHONG NHAN TIN,
-    KHONG NHAN TIN NHAN, KHONG DONG Y, DK DNC, DK DNC S, DK DNC V
+    TC, TC QNG, TC TB, TC NHAN TIN, TC TIN NHAN, TC1, TC2, TC3, TC4, TU CHOI, TUCHOI, TU CHOI TC, TU CHOI QNG, TU CHOI TB,
+    TU CHOI NHAN TIN, TU CHOI NHAN TIN NHAN, TU CHOI TIN, TU CHOI TIN NHAN, HUY, HUY TB, HUY TIN NHAN, HUY QNG, HUY DK, HUY DK QNG,
+    HUY DANG KY, HUY NHAN TIN, STOP, STOP ALL, STOPALL, UNSUBSCRIBE, DUNG, DUNG GUI, DUNG GUI NUA, DUNG NHAN TIN, DUNG NHAN TIN NUA,
+    KHONG NHAN, KHONG NHAN TIN, KHONG NHAN TIN NHAN, KHONG DONG Y, DK DNC, DK DNC S, DK DNC V
 """
 _ACCEPT: Final = """
     DK, DK QNG, DK LAI, DANG KY, DANG KY QNG, DANG KY LAI, DONG Y, NHAN, NHAN LAI, HUY TC, HUY TC QNG, HUY TC1,
@@ -72,10 +73,15 @@ _SPELLINGS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
 )
 """First words that are other words under other accents (right, a man's name, to send a text): typed with accents, one of these."""
 
+_FILLERS: Final = frozenset(
+    {"này", "đi", "nhé", "nha", "nhá", "nữa", "ạ", "cám", "cảm", "ơn", "giúp", "giùm", "dùm", "tôi", "vui", "lòng", "làm", "xin"}
+)
+_FILLERS_PLAIN: Final = frozenset(fold(word) for word in _FILLERS) - {"a"}
+"""What people say around a refusal and which changes nothing of it; behind a refusal alone, with accents or without."""
 _NOT_WORD: Final = re.compile(r"[\W_]+")
 _SPACED: Final = re.compile(r"\bT C\b")
 _SHORT_CODE: Final = re.compile(r" (?:GUI|DEN|GUI DEN) \d{3,6}$")
-_REPORT: Final = re.compile(r"LD(?= ?\d| \w)|[SV](?= ?\d{3})")
+_REPORT: Final = re.compile(r"(?:LD|LUA DAO)(?= ?\d)|LD(?= \w)|[SV](?= ?\d{3})")
 
 
 def read_reply(text: str) -> Reply:
@@ -87,6 +93,11 @@ def read_reply(text: str) -> Reply:
         return Reply(Kind.REPORT, report.group())
     phrase = _bare_command(folded)
     kind = PHRASES.get(phrase)
+    for count in range(len(words) - 1, 0, -1):
+        if kind is not None or not (words[count].lower() in _FILLERS or words[count].lower() in _FILLERS_PLAIN):
+            break
+        phrase = _bare_command(fold(" ".join(words[:count])).upper())
+        kind = Kind.REFUSE if PHRASES.get(phrase) is Kind.REFUSE else None
     if kind is None or _is_another_word(words[1] if folded.startswith("SOAN ") else words[0]):
         return Reply(Kind.OTHER, "")
     return Reply(kind, phrase)

@@ -54,6 +54,8 @@ class Cause(StrEnum):
     """A carrier gets nothing more until its next day or month, for the quota on its card is used up."""
     JOURNAL = "journal-failed"
     """The second place of refusals cannot be written, so carriers keep what subscribers text."""
+    JOURNAL_DAMAGED = "journal-damaged"
+    """Lines of the second place of refusals cannot be used, or are missing and were written again."""
     NOT_APPROVED = "not-approved"
     SUSPENDED = "suspended"
 
@@ -103,6 +105,20 @@ _EVENTS: Final[Mapping[str, tuple[Cause, Said]]] = {
         Said(
             "Không ghi được sổ từ chối: tin trả lời của thuê bao chưa được nhận ({reason}).",
             "The journal of refusals cannot be written: subscribers' texts are not taken ({reason}).",
+        ),
+    ),
+    "journal-incomplete": (
+        Cause.JOURNAL_DAMAGED,
+        Said(
+            "Sổ từ chối thiếu {count} lời mà cơ sở dữ liệu có; đã ghi lại vào sổ. Xem vì sao tệp bị mất hoặc bị thay.",
+            "The journal of refusals lacked {count} entries of the database; they were written again. See why the file was lost.",
+        ),
+    ),
+    "journal-damaged": (
+        Cause.JOURNAL_DAMAGED,
+        Said(
+            "Sổ từ chối có {count} dòng bị sửa hoặc hỏng (dòng {reason}); các dòng khác vẫn có hiệu lực.",
+            "{count} lines of the journal of refusals were altered or are damaged (lines {reason}); all others are in force.",
         ),
     ),
     "not-approved": (
@@ -160,7 +176,7 @@ class Alarms:
         found = _EVENTS.get(str(event.get("event")))
         if found is not None:
             cause, said = found
-            words = {"carrier": event.get("carrier", ""), "reason": event.get("reason", "")}
+            words = {name: event.get(name, "") for name in ("carrier", "reason", "count")}
             self._loop.call_soon_threadsafe(
                 self.raise_alarm, cause, str(words["carrier"]), Said(said.vi.format(**words), said.en.format(**words))
             )

@@ -37,7 +37,7 @@ from broadcaster.store import messages, receipts, usage
 from broadcaster.store.campaigns import next_epoch
 from broadcaster.store.engine import Store, service_lock
 from broadcaster.store.links import LinkRow, put_links
-from broadcaster.store.refusals import Refusal, newest_refusal_id, refusals_after
+from broadcaster.store.refusals import Refusal, newest_refusal_id, reconcile, refusals_after
 from broadcaster.store.suspicion import past_of
 from broadcaster.store.times import SYSTEM, Clock, to_ms
 from broadcaster.store.writer import Writer
@@ -49,6 +49,8 @@ RECOVER_ROWS = 1_000
 SWITCH_S = 0.0001
 """How long the writer's thread waits for the interpreter while the event loop has it: it asks after each of its many statements, and
 with the usual 5 ms the store would stand still while the loop works."""
+MOST_LINES = 20
+"""How many damaged lines of the journal an alarm names; `config check` names all."""
 FINISH_S = 5.0
 """How long a stopping service goes on writing the other parts of messages it has begun."""
 
@@ -129,6 +131,7 @@ class Service:
         epoch = await self.writer.submit(self._begin)
         self._watch.write_note(ahead=True)
         self.gate = Gate(here.people, here.auditor, here.vault, here.settings.environment, epoch)
+        await self._reconcile_refusals()
         await self._recover(epoch)
         with store.read() as connection:
             self._refusal_id = newest_refusal_id(connection)
@@ -175,6 +178,23 @@ class Service:
         epoch = next_epoch(connection)
         self.installation.auditor.record(connection, "service-start", f"epoch {epoch}")
         return epoch
+
+    async def _reconcile_refusals(self) -> None:
+        """Bring the journal of refusals and the log in line before anything is sent: a database put back has forgotten some.
+
+        A journal that cannot be written stops nobody's warning. Raises `StoreError` when it cannot be read: who refused is unknown.
+        """
+        here = self.installation
+        found = await self.writer.submit(lambda connection: reconcile(connection, here.auditor, here.journal))
+        if found.forgotten:
+            log.warning("refusals-restored", count=len(found.forgotten))
+        if found.unwritable:
+            log.error("journal-failed", reason=str(found.unwritable))
+        elif found.unwritten:
+            log.error("journal-incomplete", count=len(found.unwritten))
+        if found.damaged:
+            lines = ", ".join(map(str, found.damaged[:MOST_LINES]))
+            log.error("journal-damaged", count=len(found.damaged), reason=lines)
 
     async def _recover(self, epoch: int) -> None:
         """Name what the former process left unknown, before anything is sent (protocol step T0)."""

@@ -10,6 +10,8 @@ from broadcaster.smpp.fields import Tag, Tlvs, tlv_int
 _UDH_BIT: Final = 0x40
 _REFERENCE_8: Final = 0x00
 _REFERENCE_16: Final = 0x08
+_MOST_REFERENCE: Final = 0xFFFF
+"""5.3.2.22. A parameter may be of any width (S6), and no database takes numbers of any size."""
 
 
 class Place(NamedTuple):
@@ -26,7 +28,9 @@ def place_of(deliver: DeliverSm | DataSm) -> Place | None:
         found = _from_header(deliver.short_message or deliver.tlvs.get(Tag.MESSAGE_PAYLOAD, b""))
     else:
         found = _from_parameters(deliver.tlvs)
-    return found if found is not None and found.parts > 1 and 1 <= found.part <= found.parts else None
+    if found is None or found.reference > _MOST_REFERENCE:
+        return None
+    return found if found.parts > 1 and 1 <= found.part <= found.parts else None
 
 
 def _from_header(octets: bytes) -> Place | None:

@@ -24,6 +24,7 @@ from broadcaster.rules.tally import NOT_REACHED
 from broadcaster.store.campaigns import Lane
 from broadcaster.store.engine import execute_many
 from broadcaster.store.schema import EXCLUDED_FROM, LANE_SHIFT
+from broadcaster.store.vault import FIRST_TOKEN
 
 SLICE_ROWS = 5_000
 DISCARD_ROWS = 20_000
@@ -60,7 +61,8 @@ _NOT_REACHED = """
     FROM message m
     JOIN lane l ON l.id = :lane
     LEFT JOIN opt_out o ON o.token = m.token
-    WHERE m.id >= :low AND m.id < :high AND m.state IN :not_reached AND (:everywhere OR m.area_code IN (SELECT code FROM target))
+    WHERE m.id >= :low AND m.id < :high AND m.state IN :not_reached AND m.token >= :first_token
+    AND (:everywhere OR m.area_code IN (SELECT code FROM target))
     AND NOT EXISTS (
         SELECT 1 FROM submission s WHERE s.message_id = m.id AND (s.answered_ms > :until OR s.receipt_ms > :until)
     )
@@ -195,7 +197,7 @@ def _values(rule: Rule, low: bytes | int, high: bytes | int) -> dict[str, object
         "refused": int(Exclusion.REFUSED),
     }
     if rule.remainder is not None:
-        return both | {"lane": int(low) >> LANE_SHIFT, "until": rule.remainder.until_ms}
+        return both | {"lane": int(low) >> LANE_SHIFT, "until": rule.remainder.until_ms, "first_token": FIRST_TOKEN}
     return both | {
         "rosters": list(rule.roster_ids),
         "active_s": rule.active_within_h * 3600,

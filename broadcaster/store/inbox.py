@@ -10,11 +10,17 @@ from sqlalchemy import Connection, func, select
 from broadcaster.rules.refusal import Kind
 from broadcaster.store.schema import refusal, reply
 
+FROM_FILE = "file"
+"""The `source` of a refusal out of a file of texts: its time is that of the import, when it came into force."""
 _AT_ONCE = 500
+_COMMANDS = (Kind.REFUSE.value, Kind.ACCEPT.value)
 
 
 class Report(NamedTuple):
-    """One report of a scam; `carrier` is the link it came by, `token` None when the sender's number is none."""
+    """One text that a person must read, a report of a scam or what no rule understood.
+
+    `carrier` is the link it came by, `token` None when the sender's number is none.
+    """
 
     id: int
     carrier: str
@@ -23,9 +29,9 @@ class Report(NamedTuple):
     at_ms: int
 
 
-def reports(connection: Connection, from_ms: int, to_ms: int, limit: int | None = None) -> list[Report]:
-    """Return the reports that came during [from_ms, to_ms), newest first, each once however often it was sent."""
-    first = select(func.min(reply.c.id)).where(reply.c.kind == Kind.REPORT.value, reply.c.at_ms >= from_ms, reply.c.at_ms < to_ms)
+def reports(connection: Connection, from_ms: int, to_ms: int, limit: int | None = None, *, kind: Kind = Kind.REPORT) -> list[Report]:
+    """Return the texts of this kind that came during [from_ms, to_ms), newest first, each once however often it was sent."""
+    first = select(func.min(reply.c.id)).where(reply.c.kind == kind.value, reply.c.at_ms >= from_ms, reply.c.at_ms < to_ms)
     once = first.group_by(reply.c.token, reply.c.content)
     columns = (reply.c.id, reply.c.carrier, reply.c.token, reply.c.content, reply.c.at_ms)
     query = select(*columns).where(reply.c.id.in_(once)).order_by(reply.c.at_ms.desc(), reply.c.id.desc()).limit(limit)
@@ -40,12 +46,23 @@ def known_texts(connection: Connection, carrier: str, from_ms: int, to_ms: int) 
     return {(row.token, row.at_ms, row.content) for row in connection.execute(query)}
 
 
-def newest_words(connection: Connection, tokens: Collection[bytes]) -> dict[bytes, int]:
-    """Return when (ms) each of these numbers last refused or withdrew."""
+def newest_words(connection: Connection, tokens: Collection[bytes], now_ms: int) -> dict[bytes, int]:
+    """Return when (ms) each of these numbers last refused or withdrew.
+
+    What came by text was said when it was sent, though a file may have brought it into force much later; only where the text itself
+    is not known, or is dated later than `now_ms`, does the time of the import stand for it.
+    """
     found: dict[bytes, int] = {}
     every = sorted(tokens)
+    is_file = refusal.c.source == FROM_FILE
     for start in range(0, len(every), _AT_ONCE):
         some = every[start : start + _AT_ONCE]
-        query = select(refusal.c.token, func.max(refusal.c.at_ms)).where(refusal.c.token.in_(some)).group_by(refusal.c.token)
-        found |= {token: int(at_ms) for token, at_ms in connection.execute(query)}
+        texted = select(reply.c.token, func.max(reply.c.at_ms)).where(reply.c.token.in_(some), reply.c.kind.in_(_COMMANDS))
+        texted = texted.where(reply.c.at_ms <= now_ms)
+        found |= {token: int(at_ms) for token, at_ms in connection.execute(texted.group_by(reply.c.token))}
+        known = frozenset(found)
+        recorded = select(refusal.c.token, is_file, func.max(refusal.c.at_ms)).where(refusal.c.token.in_(some))
+        for token, from_file, at_ms in connection.execute(recorded.group_by(refusal.c.token, is_file)):
+            if not (from_file and token in known):
+                found[token] = max(int(at_ms), found.get(token, 0))
     return found

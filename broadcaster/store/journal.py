@@ -1,7 +1,7 @@
 """The second durable place of every refusal: a file of its own, apart from the database, written and synced before anything is said.
 
 One line a refusal or withdrawal: a check sum and JSON with the number's token, never the number. The file only grows. A database put
-back from a backup takes the refusals it has forgotten from here (store/refusals.py, `replay_refusals`).
+back from a backup takes the refusals it has forgotten from here (store/refusals.py, `reconcile`).
 """
 
 from __future__ import annotations
@@ -9,17 +9,30 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from broadcaster.errors import StoreError
 from broadcaster.lang import Said
 
 _PRIVATE: Final = 0o600
+_END: Final = b"}}\n"
+"""How a line ends, and nothing that was cut off: the entry's own brace closes no sooner."""
 _FORM: Final = 1
 """The form of a line; a later one gets another number."""
+_WHOLE: Final = re.compile(rb'\{"crc": ([0-9]+), "entry": (\{.*\})\}\n')
+_BEGUN: Final = b'{"crc": '
+"""How a line begins that a crash cut off."""
+
+
+class Contents(NamedTuple):
+    """What a journal holds: the bodies of its good lines, each with its line number, and the numbers of the damaged ones."""
+
+    bodies: list[tuple[int, bytes]]
+    damaged: list[int]
 
 
 class JournalError(StoreError):
@@ -75,26 +88,24 @@ class Journal:
                 )
             ) from error
 
-    def entries(self) -> Iterator[Mapping[str, Any]]:
-        """Yield the entries in the order they were written; a line cut off by a crash was never acknowledged and is passed over.
+    def read(self) -> Contents:
+        """Return what is in the file; without a file, nothing.
 
-        No file, no entries. Raises `StoreError` for a whole line whose check sum is wrong, with the line.
+        A line cut off by a crash was never acknowledged and is passed over; any other that is not as it was written is damaged.
+        Raises `StoreError` when the file cannot be read.
         """
+        bodies: list[tuple[int, bytes]] = []
+        damaged = []
         try:
             with self.path.open("rb") as file:
                 for number, line in enumerate(file, 1):
-                    entry = _read(line)
-                    if entry is not None:
-                        yield entry
-                    elif line.startswith(b"{") and line.endswith(b"}\n"):
-                        raise StoreError(
-                            Said(
-                                f"{self.path}, dòng {number}: sổ từ chối bị sửa hoặc hỏng.",
-                                f"{self.path}, line {number}: the journal of refusals was altered or is damaged.",
-                            )
-                        )
+                    whole = _WHOLE.fullmatch(line)
+                    if whole and zlib.crc32(whole[2]) == int(whole[1]):
+                        bodies.append((number, whole[2]))
+                    elif line.strip() and not _is_cut_off(line):
+                        damaged.append(number)
         except FileNotFoundError:
-            return
+            return Contents([], [])
         except OSError as error:
             raise StoreError(
                 Said(
@@ -102,6 +113,7 @@ class Journal:
                     f"The journal of refusals {self.path} cannot be read: {error.strerror}",
                 )
             ) from error
+        return Contents(bodies, damaged)
 
 
 def _line(entry: Mapping[str, Any]) -> bytes:
@@ -109,17 +121,17 @@ def _line(entry: Mapping[str, Any]) -> bytes:
     return f'{{"crc": {zlib.crc32(body.encode())}, "entry": {body}}}\n'.encode()
 
 
-def _read(line: bytes) -> Mapping[str, Any] | None:
-    """Return the entry of a line, None when the line is not whole or not as it was written."""
-    try:
-        outer = json.loads(line)
-        entry: dict[str, Any] = outer["entry"]
-    except (ValueError, TypeError, KeyError):
-        return None
-    body = json.dumps(entry, ensure_ascii=True, sort_keys=True)
-    if not line.endswith(b"\n") or zlib.crc32(body.encode()) != outer.get("crc") or entry.pop("form", None) != _FORM:
-        return None
+def entry_of(body: bytes) -> dict[str, Any]:
+    """Return the entry that a good line holds. Raises `ValueError` for one of another form."""
+    entry: dict[str, Any] = json.loads(body)
+    if entry.pop("form", None) != _FORM:
+        raise ValueError("form")
     return entry
+
+
+def _is_cut_off(line: bytes) -> bool:
+    """Tell whether this is what a crash left of a line, which the next one may have closed with a line end."""
+    return (line.startswith(_BEGUN) or _BEGUN.startswith(line.rstrip(b"\n"))) and not line.endswith(_END)
 
 
 def _is_torn(descriptor: int) -> bool:

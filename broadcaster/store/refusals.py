@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, func, select, text
 
 from broadcaster.rules.refusal import Scope
+from broadcaster.store.audit import Auditor
 from broadcaster.store.engine import append, execute_many
-from broadcaster.store.journal import Journal
+from broadcaster.store.journal import Journal, JournalError, entry_of
 from broadcaster.store.schema import opt_out, refusal, reply
+
+FROM_REPLY: Final = "reply"
+"""The `source` of a refusal that was texted: the text is in the inbox."""
+FROM_JOURNAL: Final = "journal"
+"""The `source` of one that was texted, too, but which the database had forgotten with its text."""
 
 
 class Refusal(NamedTuple):
@@ -34,9 +40,9 @@ class Reply(NamedTuple):
     at_ms: int
 
 
-_STANDING = "SELECT token FROM refusal WHERE refuses AND id IN (SELECT max(id) FROM refusal GROUP BY token)"
-_UNLOGGED = text(f"SELECT count(*) FROM (SELECT token FROM opt_out EXCEPT {_STANDING}) AS unlogged")  # noqa: S608  a constant
-_NOT_IN_FORCE = text(f"SELECT count(*) FROM ({_STANDING} EXCEPT SELECT token FROM opt_out) AS missing")  # noqa: S608  a constant
+_STANDING = "SELECT token, scope FROM refusal WHERE refuses AND id IN (SELECT max(id) FROM refusal GROUP BY token)"
+_UNLOGGED = text(f"SELECT count(*) FROM (SELECT token, scope FROM opt_out EXCEPT {_STANDING}) AS unlogged")  # noqa: S608  a constant
+_NOT_IN_FORCE = text(f"SELECT count(*) FROM ({_STANDING} EXCEPT SELECT token, scope FROM opt_out) AS missing")  # noqa: S608  a constant
 _WITHOUT_REPLY = text(
     "SELECT count(*) FROM (SELECT token, at_ms FROM refusal WHERE source = 'reply' EXCEPT SELECT token, at_ms FROM reply) AS lost"
 )
@@ -46,9 +52,9 @@ class Contradictions(NamedTuple):
     """Where the three tables, which are only ever written together, do not say the same; counts of numbers, `replies` of texts."""
 
     unlogged: int
-    """In the set, though the log's newest entry is no refusal."""
+    """In the set, though the log's newest entry is no refusal, or one of another scope."""
     not_in_force: int
-    """Not in the set, though the log's newest entry is a refusal."""
+    """Not in the set, or not with its scope, though the log's newest entry is a refusal."""
     replies: int
     """Log entries by a reply that is not in the inbox."""
 
@@ -98,32 +104,76 @@ def _entry(item: Refusal) -> dict[str, Any]:
     return item._asdict() | {"token": item.token.hex(), "scope": int(item.scope)}
 
 
-class Replayed(NamedTuple):
-    """What a replay found: entries of the journal, and how many of them this database had forgotten and has taken up."""
+class Compared(NamedTuple):
+    """What the log and the journal do not both hold, in order; `damaged` are the lines of the journal that cannot be used."""
 
     entries: int
-    restored: int
+    """Good lines of the journal."""
+    forgotten: list[Refusal]
+    """Only in the journal, and no older than what the log knows of the same number: what was said later stands."""
+    unwritten: list[Refusal]
+    """Only in the log."""
+    damaged: list[int]
+    unwritable: JournalError | None = None
+    """Why what is only in the log could not be written."""
 
 
-def replay_refusals(connection: Connection, journal: Journal) -> Replayed:
-    """Put the refusals and withdrawals that only the journal knows into force, in the caller's transaction; again changes nothing.
+def compare(connection: Connection, journal: Journal) -> Compared:
+    """Compare the log with the journal; quick when both are as long and end alike. Raises `StoreError` when it cannot be read."""
+    found = journal.read()
+    newest = refusals(connection, 1)
+    length = int(connection.execute(select(func.count()).select_from(refusal)).scalar_one())
+    if len(found.bodies) == length and [_name(item) for item in _read_lines(found.bodies[-1:])[0]] == [
+        _name(item) for item in newest
+    ]:
+        return Compared(length, [], [], found.damaged)
+    written, unusable = _read_lines(found.bodies)
+    logged = [_refusal(row) for row in connection.execute(select(refusal).order_by(refusal.c.id))]
+    last_ms: dict[bytes, int] = {}
+    for item in logged:
+        last_ms[item.token] = max(item.at_ms, last_ms.get(item.token, 0))
+    known, safe = {_name(item) for item in logged}, {_name(item) for item in written}
+    return Compared(
+        len(written),
+        [item for item in written if _name(item) not in known and item.at_ms >= last_ms.get(item.token, 0)],
+        [item for item in logged if _name(item) not in safe],
+        sorted(found.damaged + unusable),
+    )
 
-    One that is older than what this database knows of the same number is passed over: what was said later stands. Raises `StoreError`
-    for a journal that is damaged or cannot be read.
+
+def reconcile(connection: Connection, auditor: Auditor, journal: Journal) -> Compared:
+    """Put into force what only the journal knows, and write into it what only the log knows, in the caller's transaction.
+
+    Again changes nothing. Returns what was found; anything found is audited. A text whose refusal comes back is not in the inbox: the
+    log names the journal as its source. Raises `StoreError` when the journal cannot be read.
     """
-    known: set[tuple[bytes, int, bool]] = set()
-    newest: dict[bytes, int] = {}
-    for row in connection.execute(select(refusal.c.token, refusal.c.at_ms, refusal.c.refuses)):
-        known.add((row.token, row.at_ms, bool(row.refuses)))
-        newest[row.token] = max(row.at_ms, newest.get(row.token, 0))
-    count, forgotten = 0, []
-    for entry in journal.entries():
-        count += 1
-        item = Refusal(**dict(entry) | {"token": bytes.fromhex(entry["token"])})
-        if (item.token, item.at_ms, item.refuses) not in known and item.at_ms >= newest.get(item.token, 0):
-            forgotten.append(item)
-    _apply(connection, forgotten)
-    return Replayed(count, len(forgotten))
+    found = compare(connection, journal)
+    try:
+        journal.append([_entry(item) for item in found.unwritten])
+    except JournalError as error:
+        # What the journal knows comes into force all the same.
+        found = found._replace(unwritable=error)
+    _apply(connection, [item._replace(source=FROM_JOURNAL) if item.source == FROM_REPLY else item for item in found.forgotten])
+    if found.forgotten or found.unwritten or found.damaged:
+        detail = {"restored": len(found.forgotten), "written": len(found.unwritten), "damaged_lines": found.damaged}
+        auditor.record(connection, "refusals-reconcile", journal.path.name, detail)
+    return found
+
+
+def _name(item: Refusal) -> tuple[bytes, int, bool]:
+    return item.token, item.at_ms, bool(item.refuses)
+
+
+def _read_lines(bodies: Sequence[tuple[int, bytes]]) -> tuple[list[Refusal], list[int]]:
+    """Return the entries, and the lines that hold none of this program's."""
+    found, unusable = [], []
+    for number, body in bodies:
+        try:
+            entry = entry_of(body)
+            found.append(Refusal(**entry | {"token": bytes.fromhex(entry["token"])}))
+        except (ValueError, TypeError, KeyError):
+            unusable.append(number)
+    return found, unusable
 
 
 def refusals_after(connection: Connection, last_id: int) -> tuple[int, list[Refusal]]:

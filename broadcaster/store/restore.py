@@ -23,7 +23,7 @@ from broadcaster.store.audit import Auditor
 from broadcaster.store.campaigns import Campaign, Lane, campaigns, change_campaign, change_lane, lanes
 from broadcaster.store.engine import Store
 from broadcaster.store.journal import Journal
-from broadcaster.store.refusals import replay_refusals
+from broadcaster.store.refusals import Compared, compare, reconcile
 from broadcaster.store.schema import LANE_SHIFT, campaign, installation, lease, submission
 from broadcaster.store.sidecar import OPEN, Mark, mark_of, read_mark, write_mark
 
@@ -89,7 +89,15 @@ class Survey(NamedTuple):
     paused: list[str]
     closed: list[str]
     refusals: int = 0
-    """Entries of the journal of refusals that this database had forgotten."""
+    """Entries of the journal of refusals that this database has forgotten."""
+    unwritten: int = 0
+    """Refusals of this database that the journal has not."""
+    damaged: tuple[int, ...] = ()
+    """Lines of the journal that cannot be used."""
+
+    def with_journal(self, found: Compared) -> Survey:
+        """Return this survey together with what the journal of refusals holds."""
+        return self._replace(refusals=len(found.forgotten), unwritten=len(found.unwritten), damaged=tuple(found.damaged))
 
     @property
     def uncertain(self) -> int:
@@ -106,11 +114,16 @@ def doubt_about(here: Mark, note: Mark | None) -> Doubt | None:
     return Doubt.REPLACED if here.inode != note.inode else None
 
 
-def survey(connection: Connection, database: Path, *, nothing_sent: bool) -> Survey:
+def survey(connection: Connection, database: Path, *, nothing_sent: bool, journal: Journal | None = None) -> Survey:
     """Return what `adopt` would change; `nothing_sent` is a person's word that no gap exists.
 
-    Raises `StoreError` for a note that cannot be read, `RefusedError` when the note disproves that word.
+    Raises `StoreError` for a note or a journal that cannot be read, `RefusedError` when the note disproves that word.
     """
+    found = _survey(connection, database, nothing_sent=nothing_sent)
+    return found if journal is None else found.with_journal(compare(connection, journal))
+
+
+def _survey(connection: Connection, database: Path, *, nothing_sent: bool) -> Survey:
     note = read_mark(database)
     here = mark_of(connection, database, 0)
     doubt = doubt_about(here, note)
@@ -188,13 +201,15 @@ def adopt(
     """Take over a database that is in doubt, and return what was changed; the service must not run.
 
     The note is written anew in any case, with `now_ms` as the last moment seen: this is also how a person confirms the clock. Done
-    again after an interruption it goes on where it stopped. Refusals that only the journal still knows are put into force first.
-    Raises as `survey` and `replay_refusals` do.
+    again after an interruption it goes on where it stopped. The journal of refusals and the log are brought in line first.
+    Raises as `survey` does, and `JournalError`.
     """
-    restored = 0
+    told = Compared(0, [], [], [])
     if journal is not None:
         with store.write() as connection:
-            restored = replay_refusals(connection, journal).restored
+            told = reconcile(connection, auditor, journal)
+        if told.unwritable:
+            raise told.unwritable
     messages.fold_up(store)
     with store.write() as connection:
         messages.fold_all(connection)
@@ -210,7 +225,7 @@ def adopt(
             "unanswered": found.unanswered,
             "paused": found.paused,
             "closed": found.closed,
-            "refusals": restored,
+            "refusals": len(told.forgotten),
         }
         auditor.record(connection, ADOPT, database.name, detail)
         if found.doubt is not None and not nothing_sent:
@@ -228,7 +243,7 @@ def adopt(
     with store.read() as connection:
         note = mark_of(connection, database, now_ms)
     write_mark(database, note)
-    return found._replace(refusals=restored)
+    return found.with_journal(told)
 
 
 def _lease(connection: Connection, gap: Gap, epoch: int, now_ms: int) -> Iterator[int]:

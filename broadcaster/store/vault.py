@@ -28,6 +28,16 @@ from broadcaster.model import Msisdn, Token
 _BLOCK = 16
 _REDUNDANCY = b"msisdn-1"
 _REDUNDANCY_WORD = int.from_bytes(_REDUNDANCY, "big")
+FORGOTTEN = Msisdn(0)
+"""What stands for a number that was erased on its owner's wish."""
+_FORGOTTEN_HEAD = bytes(8)
+FIRST_TOKEN = _FORGOTTEN_HEAD[:-1] + b"\1" + bytes(8)
+"""What is below this, as bytes, is no number's token but the mark of `forgotten_token`."""
+
+
+def forgotten_token(message_id: int) -> Token:
+    """Return what takes the token's place in a message whose number was erased; each message has its own, lest two be joined."""
+    return cast("Token", _FORGOTTEN_HEAD + message_id.to_bytes(8, "big"))
 
 
 class Vault:
@@ -71,6 +81,12 @@ class Vault:
                 Said("Một mã thuê bao đã bị sửa hoặc thuộc khóa khác.", "A subscriber's token was altered or belongs to another key.")
             )
         return [Msisdn(number) for number, _ in pairs]
+
+    def recall(self, tokens: Iterable[bytes]) -> list[Msisdn]:
+        """Decipher tokens of messages that were sent long ago, to look at them: as `reveal`, with `FORGOTTEN` for what was erased."""
+        listed = list(tokens)
+        numbers = iter(self.reveal(token for token in listed if token >= FIRST_TOKEN))
+        return [next(numbers) if token >= FIRST_TOKEN else FORGOTTEN for token in listed]
 
 
 def commitment(numbers: Iterable[int], salt: bytes) -> str:

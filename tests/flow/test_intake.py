@@ -110,11 +110,10 @@ def test_cells_nobody_knows_are_noted_and_placed_by_a_later_inventory(
     before = rows(store, "SELECT cell_id FROM subscriber")
     listed = tmp_path / "cells.csv"
     header = "carrier,radio,mcc,mnc,area,cell,site,lat,lon,commune,valid_from,valid_to"
-    listed.write_text(
-        f"{header}\nviettel,lte,452,04,100,1000,S1,15.1,108.8,21025,2025-07-01,\nviettel,lte,452,04,100,x,S2,1,1,,,\n"
-    )
+    listed.write_text(f"{header}\nviettel,lte,452,04,100,1000,S1,15.1,108.8,21025,2025-07-01,\nviettel,lte,452,04,100,x,S2,1,1,,,\n")
     done = inventory.import_cells(store, auditor, listed, areas, today=dt.date(2026, 3, 12))
     assert (len(done.cells), done.placed, len(done.problems)) == (1, {"file": 1}, 1)
+    assert done.changes == inventory.Changes(new=1, moved=[], missing=0)
     assert done.problems[0].line == 3
     assert rows(store, "SELECT key, area_code, placed FROM cell") == [("lte:452-04:1000", "21025", "file")]
     assert rows(store, "SELECT cell_id FROM subscriber") == before
@@ -134,12 +133,30 @@ def test_the_same_file_is_taken_once(store: Store, take_in: Import) -> None:
     ("seen", "expected"),
     [
         (["2026-03-12T08:00:00", SEEN, "2026-03-11T09:00:00"], dt.datetime(2026, 3, 12, 2, tzinfo=dt.UTC)),
-        ([SEEN, "2099-01-01T00:00:00"], dt.datetime(2026, 3, 12, 3, tzinfo=dt.UTC)),
+        ([SEEN, "2099-01-01T00:00:00"], dt.datetime(2026, 3, 12, 2, tzinfo=dt.UTC)),
+        ([SEEN, "2026-03-12T10:09:00"], dt.datetime(2026, 3, 12, 3, tzinfo=dt.UTC)),
     ],
 )
 def test_without_a_time_of_observation_the_newest_row_gives_it(take_in: Import, seen: list[str], expected: dt.datetime) -> None:
     made = take_in(*[f"8496100000{number},452-04-100-1,{at}" for number, at in enumerate(seen)])
     assert made.observed_ms == to_ms(expected)
+
+
+def test_who_was_active_in_the_future_is_dropped(store: Store, take_in: Import, tmp_path: Path, now: dt.datetime) -> None:
+    ahead = [(now + dt.timedelta(minutes=minutes)).isoformat() for minutes in (10, 11)]
+    made = take_in(*[f"8496100000{number},452-04-100-1,{at}" for number, at in enumerate([SEEN, *ahead])])
+    assert (made.kept, made.dropped) == (2, {"bad-time": 1})
+    counted = intake.survey(open_parcel([tmp_path / "export.csv"]), carrier=VIETTEL, mnc=None, now=now)
+    assert (counted.kept, counted.dropped) == (2, {"bad-time": 1})
+
+
+def test_activity_after_the_stated_observation_is_refused(store: Store, take_in: Import) -> None:
+    seen = dt.datetime.fromtimestamp(SEEN_S, dt.UTC)
+    with pytest.raises(RefusedError) as refused:
+        take_in(f"84961000001,452-04-100-1,{SEEN}", observed_at=seen - dt.timedelta(days=1, seconds=1))
+    assert "12-03-2026 09:00" in refused.value.message.vi
+    assert rows(store, "SELECT count(*) FROM roster") == [(0,)]
+    assert take_in(f"84961000001,452-04-100-1,{SEEN}", observed_at=seen - dt.timedelta(days=1)).kept == 1
 
 
 def test_a_time_of_observation_ahead_is_refused(store: Store, take_in: Import, now: dt.datetime) -> None:

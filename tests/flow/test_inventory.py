@@ -65,6 +65,13 @@ def test_an_inventory_without_a_good_row_changes_nothing(take_in: Import, instal
     assert rows(installed_store, "SELECT count(*) FROM cell") == [(0,)]
 
 
+def test_an_inventory_of_which_every_row_is_passed_over_says_so(take_in: Import) -> None:
+    rows = ("S1,452-04-100-1,Ba Tơ,Dừng", "S2,452-04-100-2,Ba Tơ,Dừng")
+    with pytest.raises(InvalidFileError) as refused:
+        take_in(*rows, header="site,cgi,commune,status", asked=Asked(VIETTEL, "04"))
+    assert "cả 2 dòng bị bỏ qua" in refused.value.problems[0].message.vi
+
+
 def test_border_sites_are_kept_and_listed(take_in: Import, installed_store: Store) -> None:
     made = take_in("viettel,lte,452,04,100,1000,S1,15.1,108.8,,,", "viettel,lte,452,04,100,1001,S2,13.9,109.2,,,")
     assert made.placed == {"nearest": 1, "outside": 1}

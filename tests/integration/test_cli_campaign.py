@@ -427,6 +427,10 @@ def test_a_campaign_from_plan_to_proof(stocked: Desk) -> None:
         path = Path(stocked.ok("report", "export", "thu", "--format", form, "--output", "reports", "--json").document["path"])
         assert path.name == f"thu.{form}"
         assert path.stat().st_size > 0
+    key = stocked.folder / "vault.key"
+    before = key.read_bytes()
+    assert stocked("report", "export", "thu", "--format", "html", "--output", str(key)).code == 5
+    assert key.read_bytes() == before
     verify = ["campaign", "verify", "thu", "--ledger", "viettel=viettel.jsonl"]
     assert "✗" not in stocked.ok(*verify).out
     ledger = stocked.folder / "viettel.jsonl"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Iterator
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,48 +38,59 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Desk:
     monkeypatch.setattr("sys.excepthook", __import__("sys").excepthook)
     monkeypatch.setattr("threading.excepthook", __import__("threading").excepthook)
     for name in [name for name in os.environ if name.startswith("BROADCASTER_")]:
         monkeypatch.delenv(name)
-    speak("en")
+    speak("vi")
     folder = tmp_path / "installed"
     desk = Desk(folder, capsys)
     assert desk("init", str(folder))[0] == 0
     monkeypatch.chdir(folder)
     (folder / "texts.csv").write_text(TEXTS, encoding="utf-8")
-    yield desk
-    speak("vi")
+    return desk
 
 
 def test_a_file_of_texts_is_obeyed_once_and_its_bad_rows_are_named_by_line(desk: Desk) -> None:
     code, said = desk("optout", "import", "texts.csv", "--dry-run")
-    assert (code, "Nothing was changed" in said) == (3, True)
-    assert "Refusing now: 0" in desk("optout", "list")[1]
+    assert (code, "Chưa thay đổi gì" in said) == (3, True)
+    assert "Đang từ chối: 0" in desk("optout", "list")[1]
     code, said = desk("optout", "import", "texts.csv")
     assert code == 3
-    assert "5 texts: 2 refuse, 1 take warnings again, 2 report scams; 0 came before" in said
+    assert "Đọc được 5 tin: 2 từ chối, 1 nhận lại, 2 báo lừa đảo; 0 tin đã nhập trước đó" in said
     assert "texts.csv:7" in said
     assert "texts.csv:8" in said
-    assert "Refusing now: 1" in desk("optout", "list")[1]
+    assert "Đang từ chối: 1" in desk("optout", "list")[1]
     _, said = desk("optout", "import", "texts.csv")
-    assert "5 texts: 0 refuse, 0 take warnings again, 0 report scams; 5 came before" in said
+    assert "Đọc được 5 tin: 0 từ chối, 0 nhận lại, 0 báo lừa đảo; 5 tin đã nhập trước đó" in said
     assert "0905000001" not in said
 
 
 def test_what_was_said_later_stands_against_an_older_text(desk: Desk) -> None:
     assert desk("optout", "withdraw", "0905000001", "--evidence", "Letter 1")[0] == 0
     _, said = desk("optout", "import", "texts.csv")
-    assert "1 are older than what is on record" in said
-    assert "Refusing now: 0" in desk("optout", "list")[1]
+    assert "1 lời cũ hơn lời đã ghi" in said
+    assert "Đang từ chối: 0" in desk("optout", "list")[1]
+
+
+def test_texts_that_nothing_understands_are_counted_and_shown_to_a_person(desk: Desk) -> None:
+    more = "0905000007;05/01/2026 08:20;Đừng nhắn cho 0912345678 nữa\n0905000008;05/01/2026 08:20;Từ chối nhận tin nhắn này đi\n"
+    (desk.folder / "texts.csv").write_text(HEADING + more, encoding="utf-8")
+    code, said = desk("optout", "import", "texts.csv")
+    assert (code, "1 từ chối" in said, "1 tin không hiểu" in said, "inbox list --kind other" in said) == (0, True, True, True)
+    code, said = desk("inbox", "list", "--kind", "other", "--days", "3660", "--json")
+    assert [(item["number"], item["text"]) for item in json.loads(said)["reports"]] == [
+        ("8490****007", "Đừng nhắn cho 0912****678 nữa")
+    ]
+    assert json.loads(desk("inbox", "list", "--days", "3660", "--json")[1])["reports"] == []
 
 
 def test_a_file_without_its_columns_is_refused(desk: Desk) -> None:
     (desk.folder / "texts.csv").write_text("Số máy;Ghi chú\n0905000001;TC\n", encoding="utf-8")
     code, said = desk("optout", "import", "texts.csv")
     assert code == 5
-    assert "the heading lacks columns: time" in said
+    assert "dòng tiêu đề thiếu cột: time" in said
 
 
 def test_reports_are_masked_in_the_list_and_whole_only_for_who_may(desk: Desk) -> None:
@@ -113,21 +125,69 @@ def test_what_was_refused_after_the_backup_was_made_is_refused_when_it_was_put_b
     desk("optout", "withdraw", "0905000001", "--evidence", "Letter 3")
     assert (desk.folder / "refusals.journal").stat().st_mode & 0o777 == 0o600
     database.write_bytes(copy)
+    code, said = desk("db", "adopt", "--reason", "disk failed", "--dry-run")
+    assert (code, "Sẽ lấy lại 2 lời từ chối từ sổ từ chối" in said) == (0, True)
+    assert "2 lời từ chối có trong sổ mà cơ sở dữ liệu không có" in desk("config", "check")[1]
     code, said = desk("db", "adopt", "--reason", "disk failed")
-    assert (code, "2 entries were taken up again from the journal" in said) == (0, True)
+    assert (code, "Lấy lại 2 lời từ chối từ sổ từ chối" in said) == (0, True)
     code, said = desk("optout", "list", "--json")
     document = json.loads(said)
     assert (code, document["refusing"]) == (0, 1)
     assert next((item["number"], item["scope"]) for item in document["newest"] if item["refuses"]) == ("8490****002", "advisory")
 
 
+def test_config_check_compares_journal_and_database_and_names_altered_lines(desk: Desk) -> None:
+    for position in (1, 2, 3):
+        desk("optout", "add", f"090500000{position}", "--evidence", f"Letter {position}")
+    journal = desk.folder / "refusals.journal"
+    assert "sổ mà" not in desk("config", "check")[1]
+    whole = journal.read_bytes()
+    journal.write_bytes(whole.replace(b"Letter 2", b"Letter 7"))
+    code, said = desk("config", "check")
+    assert (code, "refusals.journal:2" in said) == (5, True)
+    code, said = desk("db", "adopt", "--reason", "checked")
+    assert code == 0
+    assert "1 dòng bị sửa hoặc hỏng, không dùng được: dòng 2" in said
+    assert "Ghi lại 1 lời còn thiếu vào sổ từ chối" in said
+    journal.unlink()
+    code, said = desk("config", "check")
+    assert (code, "3 lời từ chối có trong cơ sở dữ liệu mà không có trong sổ" in said) == (0, True)
+    assert "Ghi lại 3 lời" in desk("db", "adopt", "--reason", "checked")[1]
+    code, said = desk("config", "check")
+    assert (code, "sổ mà" in said or "trong sổ" in said) == (0, False)
+
+
+def test_the_service_takes_up_what_a_restored_database_forgot_before_anything_else(desk: Desk) -> None:
+    def serve() -> str:
+        command = [sys.executable, "-m", "broadcaster", "service", "run", "--until-idle"]
+        ended = subprocess.run(command, cwd=desk.folder, capture_output=True, text=True, timeout=120, check=False)
+        assert ended.returncode == 0, ended.stderr
+        return ended.stderr
+
+    assert "journal" not in serve()
+    database = desk.folder / "state" / "broadcaster.db"
+    copy = database.read_bytes()
+    assert desk("optout", "add", "0905000001", "--evidence", "Letter 1")[0] == 0
+    database.write_bytes(copy)
+    assert "Đang từ chối: 0" in desk("optout", "list")[1]
+    said = serve()
+    assert said.index("refusals-restored") < said.index("started")
+    assert "Đang từ chối: 1" in desk("optout", "list")[1]
+    (desk.folder / "refusals.journal").unlink()
+    assert "journal-incomplete" in serve()
+    assert (desk.folder / "refusals.journal").read_text().count("Letter 1") == 1
+    assert "refusals-restored" not in (said := serve())
+    assert "journal-" not in said
+
+
 def test_a_reply_number_needs_its_card(desk: Desk) -> None:
     with (desk.folder / "broadcaster.toml").open("a", encoding="utf-8") as settings:
         settings.write('reply_number = "8066"\n')
     code, said = desk("config", "check")
-    assert (code, "no text may promise a reply" in said) == (5, True)
+    assert (code, "không tin nào được hứa nhận trả lời" in said) == (5, True)
     card = 'number = "8067"\nenvironment = "rehearsal"\ncost_vnd = 500\nchannel = "file"\n'
     (desk.folder / "reply.toml").write_text(card, encoding="utf-8")
-    assert "is not the number 8067" in desk("config", "check")[1]
+    assert "khác với số 8067" in desk("config", "check")[1]
     (desk.folder / "reply.toml").write_text(card.replace("8067", "8066"), encoding="utf-8")
-    assert desk("config", "check")[0] == 0
+    assert json.loads(desk("config", "check", "--json")[1])["refusal_footer"] == "Từ chối: TC gửi 8066 (500đ)"
+    assert "8066 (500d)" in desk("template", "preview", "T08")[1]

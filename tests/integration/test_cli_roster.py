@@ -85,10 +85,14 @@ def test_the_time_of_observation_is_asked_for(roster: Roster, seen: str) -> None
     silent = roster("import", "a.csv", "--carrier", "viettel", *BASIS)
     assert silent.code == 4
     assert "--observed-at" in silent.err
-    asked = roster("import", "a.csv", "--carrier", "viettel", *BASIS, "--json", stdin="2026-01-31T06:00\n")
+    contradicted = roster("import", "a.csv", "--carrier", "viettel", *BASIS, stdin="2026-01-31T06:00\n")
+    assert contradicted.code == 4
+    assert "sau lúc chốt số liệu" in contradicted.err
+    stated = (dt.datetime.fromisoformat(seen) - dt.timedelta(hours=20)).replace(second=0)
+    asked = roster("import", "a.csv", "--carrier", "viettel", *BASIS, "--json", stdin=f"{stated.isoformat()}\n")
     assert asked.code == 0
     assert "chốt số liệu" in asked.err
-    assert asked.document["observed_at"] == "2026-01-30T23:00:00Z"
+    assert asked.document["observed_at"] == stated.strftime("%Y-%m-%dT%H:%M:%SZ")
     Path("a.csv").write_text(rows(seen, 5))
     newest = roster("import", "a.csv", "--carrier", "viettel", *BASIS, "--json", stdin="\n")
     assert newest.document["observed_at"] == seen
@@ -108,8 +112,9 @@ def test_the_basis_is_a_document_with_a_date(roster: Roster, seen: str) -> None:
 
 
 def test_dropped_rows_are_listed_in_the_state_folder_or_where_asked(roster: Roster, seen: str) -> None:
-    Path("a.csv").write_text(rows(seen))
+    Path("a.csv").write_text(rows(seen) + f"84961000001,lte:452-04:1000,{seen}\n")
     said = roster("import", "a.csv", "--carrier", "viettel", *BASIS, *NEWEST)
+    assert "(không liệt kê các dòng lặp lại)" in said.err
     (kept,) = Path("state/drops").iterdir()
     assert str(kept) in said.err
     assert "short-code" in kept.read_text("utf-8-sig")
@@ -118,6 +123,15 @@ def test_dropped_rows_are_listed_in_the_state_folder_or_where_asked(roster: Rost
     assert made["drops_file"] == "bo.csv"
     assert made["before"]["doubtful"] is False
     assert Path("bo.csv").exists()
+
+
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+def test_the_list_of_drops_never_replaces_a_file(roster: Roster, seen: str, dry: tuple[str, ...]) -> None:
+    Path("a.csv").write_text(rows(seen))
+    key = Path("audit.key").read_bytes()
+    said = roster("import", "a.csv", "--carrier", "viettel", *BASIS, *NEWEST, *dry, "--drops", "audit.key")
+    assert (said.code, Path("audit.key").read_bytes()) == (5, key)
+    assert roster("list", "--json").document == []
 
 
 def test_a_dry_run_counts_and_stores_nothing(roster: Roster, seen: str) -> None:
@@ -183,7 +197,7 @@ def test_a_password_comes_by_question_file_or_environment(
 def test_ported_numbers(roster: Roster) -> None:
     Path("p.csv").write_text("msisdn,rno,effective_at\n84961000001,Viettel,2026-01-01\n84961000002,SaoHoa,2026-01-01\n")
     said = roster("import-ports", "p.csv", *BASIS, "--json")
-    assert (said.code, said.document["rows"], said.document["stored"]) == (0, 2, 1)
+    assert (said.code, said.document["rows"], said.document["stored"]) == (3, 2, 1)
     assert said.document["problems"][0]["line"] == 3
     shown = roster("import-ports", "p.csv", *BASIS)
     assert "p.csv:3: rno" in shown.err

@@ -13,7 +13,7 @@ from broadcaster.model import Environment
 from broadcaster.service.replies import ReplyLine
 from broadcaster.smpp import BindKind, Command, DeliverSm, UnbindResp, encode
 from broadcaster.smpp.bodies import BindResp
-from broadcaster.store.journal import Journal
+from broadcaster.store.journal import Journal, entry_of
 from broadcaster.store.writer import Writer
 
 CARD = """
@@ -77,7 +77,7 @@ def test_a_refusal_to_the_reply_number_is_in_force_and_in_the_journal_when_it_is
     assert heard == [(Command.BIND_RECEIVER, 0, 1), (Command.DELIVER_SM_RESP, 0, 7), (Command.UNBIND, 0, 2)]
     assert desk.refusing() == {NUMBER}
     assert refused == {desk.vault.token(NUMBER)}
-    assert [entry["token"] for entry in journal.entries()] == [desk.vault.token(NUMBER).hex()]
+    assert [entry_of(body)["token"] for _, body in journal.read().bodies] == [desk.vault.token(NUMBER).hex()]
     assert (row.carrier, row.state) == ("reply", "bound")
 
 

@@ -12,10 +12,12 @@ from sqlalchemy import text
 from broadcaster.errors import StoreError
 from broadcaster.rules.refusal import Scope
 from broadcaster.store import refusals as table
+from broadcaster.store.audit import Auditor
 from broadcaster.store.engine import Store
-from broadcaster.store.journal import Journal
+from broadcaster.store.journal import Journal, entry_of
 from broadcaster.store.refusals import Refusal, Reply
 
+AUDITOR = Auditor(bytes(32), "test")
 TOKENS = [bytes([number]) * 16 for number in range(4)]
 
 entries = st.builds(
@@ -65,12 +67,13 @@ def test_what_a_restored_database_forgot_comes_back_from_the_journal(
         connection.execute(text("DELETE FROM refusal"))
         table.record_refusals(connection, told[: len(before)], journal)
     journal.append([table._entry(item) for item in told[len(before) :]])
-    for restored in (len(after), 0):
+    for restored in (told[len(before) :], []):
         with store.write() as connection:
-            assert table.replay_refusals(connection, journal) == (len(told), restored)
+            assert table.reconcile(connection, AUDITOR, journal) == (len(told), restored, [], [], None)
     last = {item.token: item for item in told}
+    back = [item._replace(source="journal") for item in told[len(before) :]]
     with store.read() as connection:
-        assert table.refusals_after(connection, 0)[1] == told
+        assert table.refusals_after(connection, 0)[1] == told[: len(before)] + back
         kept = {row.token: row.scope for row in connection.execute(text("SELECT token, scope FROM opt_out"))}
     assert kept == {token: item.scope for token, item in last.items() if item.refuses}
 
@@ -80,8 +83,38 @@ def test_what_was_said_later_stands_against_an_older_entry_of_the_journal(store:
     journal.append([table._entry(Refusal(TOKENS[0], True, "reply", "TC", 5))])
     with store.write() as connection:
         table.record_refusals(connection, [Refusal(TOKENS[0], False, "reply", "DK", 9)])
-        assert table.replay_refusals(connection, journal) == (1, 0)
+        found = table.reconcile(connection, AUDITOR, journal)
+    assert ([], 1) == (found.forgotten, len(found.unwritten))
     assert refusing(store) == {}
+
+
+def test_what_the_journal_lost_is_written_into_it_again_once(store: Store, tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "refusals.journal")
+    told = [Refusal(TOKENS[at], True, "cli", "Đơn 1", at) for at in range(3)]
+    with store.write() as connection:
+        table.record_refusals(connection, told, journal)
+    lines = journal.path.read_bytes().splitlines(keepends=True)
+    for kept, missing in (([], told), (lines[1:], told[:1]), (lines[:2], told[2:])):
+        journal.path.write_bytes(b"".join(kept))
+        for unwritten in (missing, []):
+            with store.write() as connection:
+                assert table.reconcile(connection, AUDITOR, journal).unwritten == unwritten
+    journal.path.unlink()
+    with store.read() as connection:
+        assert table.compare(connection, journal).unwritten == told
+    assert not journal.path.exists()
+
+
+def test_what_the_journal_knows_comes_into_force_though_it_cannot_be_written(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(tmp_path / "refusals.journal")
+    journal.append([table._entry(Refusal(TOKENS[0], True, "reply", "TC", 5))])
+    monkeypatch.setattr("broadcaster.store.journal.os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "full")))
+    with store.write() as connection:
+        table.record_refusals(connection, [Refusal(TOKENS[1], True, "cli", "Đơn 1", 5)])
+        assert table.reconcile(connection, AUDITOR, journal).unwritable is not None
+    assert set(refusing(store)) == {TOKENS[0], TOKENS[1]}
 
 
 def test_a_wider_refusal_counts_from_when_it_was_widened(store: Store) -> None:
@@ -89,6 +122,14 @@ def test_a_wider_refusal_counts_from_when_it_was_widened(store: Store) -> None:
         with store.write() as connection:
             table.record_refusals(connection, [Refusal(TOKENS[0], True, "cli", "", at_ms, scope)])
     assert refusing(store) == {TOKENS[0]: 5}
+
+
+def test_a_scope_that_the_log_does_not_know_is_a_contradiction(store: Store) -> None:
+    with store.write() as connection:
+        table.record_refusals(connection, [Refusal(TOKENS[0], True, "cli", "", 1, Scope.ADVISORY)])
+        assert table.contradictions(connection) == (0, 0, 0)
+        connection.execute(text("UPDATE opt_out SET scope = 2"))
+        assert table.contradictions(connection) == (1, 1, 0)
 
 
 def test_without_the_journal_nothing_is_recorded(store: Store, tmp_path: Path) -> None:
@@ -100,19 +141,34 @@ def test_without_the_journal_nothing_is_recorded(store: Store, tmp_path: Path) -
 
 def test_a_line_cut_off_by_a_crash_is_passed_over_and_the_next_one_is_whole(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "refusals.journal")
-    journal.append([{"at_ms": 1}, {"at_ms": 2}])
-    journal.path.write_bytes(journal.path.read_bytes()[:-9])
-    journal.append([{"at_ms": 3}])
-    assert list(journal.entries()) == [{"at_ms": 1}, {"at_ms": 3}]
+    journal.append([{"at_ms": 1}])
+    begun = journal.path.stat().st_size
+    journal.append([{"at_ms": 2}])
+    whole = journal.path.read_bytes()
+    for octets in range(begun, len(whole) - 1):
+        journal.path.write_bytes(whole[:octets])
+        journal.append([{"at_ms": 3}])
+        found = journal.read()
+        assert ([entry_of(body) for _, body in found.bodies], found.damaged) == ([{"at_ms": 1}, {"at_ms": 3}], [])
     assert journal.path.stat().st_mode & 0o777 == 0o600
 
 
-def test_an_altered_line_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(b'"at_ms": 2', b'"at_ms": 7'), (b'"form": 1', b'"form": 2'), (b'{"crc": ', b'{"crb": '), (b'{"crc": ', b"rubbish ")],
+)
+def test_an_altered_line_is_named_and_all_others_are_taken(store: Store, tmp_path: Path, old: bytes, new: bytes) -> None:
     journal = Journal(tmp_path / "refusals.journal")
-    journal.append([{"at_ms": 1}, {"at_ms": 2}])
-    journal.path.write_bytes(journal.path.read_bytes().replace(b'"at_ms": 2', b'"at_ms": 7'))
-    with pytest.raises(StoreError, match="2"):
-        list(journal.entries())
+    told = [Refusal(TOKENS[at], True, "cli", "Đơn 1", at) for at in range(4)]
+    journal.append([table._entry(item) for item in told])
+    lines = journal.path.read_bytes().splitlines(keepends=True)
+    lines[2] = lines[2].replace(old, new)
+    journal.path.write_bytes(b"".join(lines))
+    with store.write() as connection:
+        found = table.reconcile(connection, AUDITOR, journal)
+    assert (found.forgotten, found.damaged) == ([told[0], told[1], told[3]], [3])
+    with store.write() as connection:
+        assert table.reconcile(connection, AUDITOR, journal) == (3, [], [], [3], None)
 
 
 def test_repeating_keeps_the_first_time(store: Store) -> None:

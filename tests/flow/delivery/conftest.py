@@ -178,7 +178,16 @@ class Field:
             names = {"vault_fingerprint": vault.fingerprint, "audit_fingerprint": fingerprint(audit_key)}
             connection.execute(insert(installation).values(id=1, environment="rehearsal", created_ms=0, epoch=1, **names))
 
-    def warn(self, messages: int, *, text_of_body: str = "CANH BAO", signed: bool = True, card: Any = None, **order: Any) -> Lane:
+    def warn(
+        self,
+        messages: int,
+        *,
+        text_of_body: str = "CANH BAO",
+        signed: bool = True,
+        duty_officer: bool = True,
+        card: Any = None,
+        **order: Any,
+    ) -> Lane:
         """Make the campaign to `messages` people; `card` and further fields change card and order."""
         self.card = replace(self.card, **(card or {}))
         self.link.window = self.card.window
@@ -202,7 +211,8 @@ class Field:
             record(connection, Action.SUBMIT, NAME)
             if signed:
                 digest = rule.digest(content)
-                for name in ("truong-phong", "pho-giam-doc"):
+                officers = ("truc-ban",) if self.order.override_refusals and duty_officer else ()
+                for name in ("truong-phong", "pho-giam-doc", *officers):
                     add_approval(connection, campaign_id, Approval(name, digest, rule.sign(self.keys[name], digest), start))
             for action in (Action.APPROVE, Action.SCHEDULE, Action.START):
                 record(connection, action, NAME)

@@ -286,6 +286,13 @@ def test_an_order_that_overrides_refusals_reaches_those_who_refused(field):
     settled(field, State.ACCEPTED)
 
 
+def test_an_order_that_overrides_refusals_is_not_sent_without_the_duty_officer(field):
+    field.warn(8, override_refusals=True, duty_officer=False)
+    field.play(lambda stage: stage.wait_s(5.0))
+    assert field.link.written() == []
+    assert set(field.states().values()) == {State.READY}
+
+
 def test_a_refusal_after_the_first_part_does_not_cut_the_message(field):
     field.warn(2, text_of_body=LONG, card={"window": 1})
 

@@ -11,6 +11,15 @@ def test_areas_of_today_and_districts_of_a_day(cli) -> None:  # type: ignore[no-
     assert json.loads(cli("area", "list", "--districts-on", "2025-07-01", "--json").out) == []
 
 
+def test_a_day_that_is_none_is_refused_in_the_readers_language(cli) -> None:  # type: ignore[no-untyped-def]
+    then = cli("area", "list", "--districts-on", "12/06/2019", "--json")
+    assert "Huyện Tây Trà" in {item["name"] for item in json.loads(then.out)}
+    said = cli("area", "list", "--districts-on", "31/02/2019")
+    assert said.code == 2
+    assert "cần một ngày có thật" in said.err
+    assert "match" not in said.err
+
+
 def test_a_name_is_shown_as_the_communes_it_stands_for(cli) -> None:  # type: ignore[no-untyped-def]
     found = json.loads(cli("area", "show", "huyện Bình Sơn cũ", "--json").out)
     assert "21109" in {item["code"] for item in found}

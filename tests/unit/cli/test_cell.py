@@ -50,6 +50,32 @@ def test_an_inventory_is_reported_row_by_row(cli, home: Path) -> None:  # type: 
     assert "approximate" in cli(*IMPORT).out
 
 
+def test_a_carrier_without_a_card_is_a_bad_row(cli, home: Path) -> None:  # type: ignore[no-untyped-def]
+    rows = "carrier,ECGI,Xã\nvina,452-02-1000-1,Ba Tơ\nviettel,452-04-1000-1,Ba Tơ\n"
+    (home / "cells.csv").write_text(rows, encoding="utf-8")
+    said = cli("cell", "import", "cells.csv", "--json")
+    document = json.loads(said.out)
+    assert (said.code, document["stored"], [item["line"] for item in document["problems"]]) == (3, 1, [2])
+
+
+def test_a_status_that_says_neither_way_is_told(cli, home: Path) -> None:  # type: ignore[no-untyped-def]
+    (home / "cells.csv").write_text("ECGI,Xã,Trạng thái\n452-04-1000-1,Ba Tơ,Mất liên lạc\n", encoding="utf-8")
+    assert "“Mất liên lạc” (1)" in cli(*IMPORT).err
+    assert json.loads(cli(*IMPORT, "--json").out)["unclear_statuses"] == {"Mất liên lạc": 1}
+
+
+def test_what_a_later_inventory_changes_is_told(cli, home: Path) -> None:  # type: ignore[no-untyped-def]
+    path, head = home / "cells.csv", "ECGI,Xã\n"
+    path.write_text(f"{head}452-04-1000-1,Ba Tơ\n452-04-1000-2,Ba Tơ\n452-04-1000-3,Ba Tơ\n", encoding="utf-8")
+    assert json.loads(cli(*IMPORT, "--json").out)["new"] == 3
+    path.write_text(f"{head}452-04-1000-1,Ba Tơ\n452-04-1000-2,Bình Sơn\n452-04-1000-4,Ba Tơ\n", encoding="utf-8")
+    told = json.loads(cli(*IMPORT, "--dry-run", "--json").out)
+    assert (told["new"], told["moved_lines"], told["missing"]) == (1, [3], 1)
+    shown = cli(*IMPORT).out
+    assert "Cell đổi xã" in shown
+    assert "1 (dòng 3)" in shown
+
+
 def test_a_dry_run_stores_nothing(cli, home: Path) -> None:  # type: ignore[no-untyped-def]
     assert json.loads(cli(*IMPORT, "--dry-run", "--json").out)["stored"] == 0
     found = json.loads(cli("cell", "coverage", "--carrier", "viettel", "--json").out)
@@ -69,6 +95,15 @@ def test_coverage_and_export(cli, home: Path) -> None:  # type: ignore[no-untype
     assert "không có cell" in cli("cell", "coverage").out
     assert json.loads(cli("cell", "export", "out.csv", "--format", "opencellid", "--json").out)["written"] == 3
     assert (home / "out.csv").read_text("utf-8").startswith("radio,mcc,net,area,cell")
+
+
+@pytest.mark.parametrize("form", ["opencellid", "clf"])
+def test_an_export_never_writes_over_a_file(cli, home: Path, form: str) -> None:  # type: ignore[no-untyped-def]
+    cli(*IMPORT)
+    before = (home / "vault.key").read_bytes()
+    said = cli("cell", "export", "vault.key", "--format", form)
+    assert (said.code, (home / "vault.key").read_bytes()) == (5, before)
+    assert "đã có tệp vault.key" in said.err
 
 
 def square(lon: float, lat: float) -> list[list[float]]:

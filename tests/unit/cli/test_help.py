@@ -22,6 +22,8 @@ VERBS = {
     "roster": ["import", "import-ports", "list"],
     "optout": ["add", "import", "list", "withdraw"],
     "inbox": ["export", "list"],
+    "subscriber": ["show", "forget"],
+    "hold": ["add", "list", "release"],
     "person": ["add", "list"],
     "vault": ["escrow", "recover"],
     "campaign": [

@@ -46,6 +46,7 @@ def test_the_columns_are_those_of_the_two_forms(tmp_path: Path) -> None:
     assert rows[0] == list(OPENCELLID_COLUMNS)
     assert rows[1][:8] == ["LTE", "452", "4", "0", "27447297", "0", "108.812", "15.1135"]
     assert len(rows[1]) == len(OPENCELLID_COLUMNS)
+    path.unlink()
     FORMS["clf"](path, CELLS[2:3])
     rows = list(csv.reader(path.read_text("utf-8").splitlines(), delimiter=";"))
     assert rows[0] == list(CLF_COLUMNS)

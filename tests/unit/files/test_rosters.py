@@ -63,6 +63,8 @@ def test_a_row_becomes_a_number_a_cell_and_a_moment(tmp_path: Path) -> None:
         "8:15:30 20/11/2026",
         "08:15:30 20/11/2026",
         "20/11/2026  8:15:30",
+        "20/11/2026 8:15:30 SA",
+        "20/11/2026 08:15:30 am",
         "20261120081530",
         "46346.344097",
         str(SEEN),
@@ -77,6 +79,14 @@ def test_a_moment_without_seconds(tmp_path: Path) -> None:
     assert read(tmp_path, HEADER + ROW.replace(":30", ""))[0].seen == [SEEN - 30]
 
 
+@pytest.mark.parametrize(
+    ("text", "hours_later"),
+    [("20/11/2026 8:15:30 PM", 12), ("20/11/2026 08:15:30 CH", 12), ("20/11/2026 12:15:30 PM", 4), ("20/11/2026 12:15:30 SA", -8)],
+)
+def test_hours_of_half_a_day(tmp_path: Path, text: str, hours_later: int) -> None:
+    assert read(tmp_path, HEADER + ROW.replace("2026-11-20T08:15:30", text))[0].seen == [SEEN + hours_later * 3600]
+
+
 @given(st.integers(1_000_000_000, 4_000_000_000))
 def test_moments_agree_with_the_standard_library(tmp_path_factory: pytest.TempPathFactory, epoch_s: int) -> None:
     local = dt.datetime.fromtimestamp(epoch_s, ZoneInfo(TIMEZONE)).replace(tzinfo=None)
@@ -86,7 +96,7 @@ def test_moments_agree_with_the_standard_library(tmp_path_factory: pytest.TempPa
 
 @pytest.mark.parametrize(
     "text",
-    ["", "yesterday", "13/13/2026 08:15:30", "20-11/2026 08:15", "26/11/20 08:15", "20261120",
+    ["", "yesterday", "13/13/2026 08:15:30", "20-11/2026 08:15", "20/11/2026 20:15 PM", "26/11/20 08:15", "20261120",
      "2026-02-30T08:15:30", "2026-11-20T24:15:30", "2026-11-20T08:15:61", "12", "99999999999",
      "1970-01-01T00:00:00", "2026-11-20T08:15:30+99:00", "2026-11-20", "٢٠٢٦-11-20T08:15:30"],
 )  # fmt: skip
@@ -190,7 +200,8 @@ def test_an_export_without_rows_is_sound(tmp_path: Path) -> None:
 
 def test_structural_errors_name_the_line(tmp_path: Path) -> None:
     rows = (HEADER + ROW * 3).encode()
-    assert refused(tmp_path, b"") == (1, "the header must have exactly one column for each of: msisdn, cell, last_seen")
+    assert refused(tmp_path, b"") == (None, "the file is empty")
+    assert refused(tmp_path, b"\n") == (1, "the header must have exactly one column for each of: msisdn, cell, last_seen")
     assert refused(tmp_path, ROW.encode())[0] == 1
     assert refused(tmp_path, b"msisdn,so_thue_bao,cell,last_seen\n")[1].endswith(": msisdn")
     assert refused(tmp_path, b"msisdn,cell\n")[1].endswith(": last_seen")
@@ -228,3 +239,23 @@ def test_any_bytes_are_read_or_refused(tmp_path_factory: pytest.TempPathFactory,
         refusals.append(error)
     assert all(error.problems[0].line for error in refusals)
     assert dropped_or_kept == rows
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [
+        ("0986000018", "8498****018"),
+        ("986000018", "8498****018"),
+        ("+84 986 000 018", "8498****018"),
+        ("0084986000018", "8498****018"),
+        ("84 (0) 986000018", "8409****018"),
+        ("098600018", "84****018"),
+        ("9860000181", "98****181"),
+        ("12345678", ""),
+    ],
+)
+def test_the_mask_of_a_dropped_number_hides_four_digits_however_it_was_written(tmp_path: Path, number: str, shown: str) -> None:
+    path = tmp_path / "f.csv"
+    path.write_text(f"msisdn,cell,last_seen\n{number},452-04-27447297,never\n")
+    with open_roster(path) as table:
+        assert [drop.masked for piece in table.slices() for drop in piece.dropped] == [shown]

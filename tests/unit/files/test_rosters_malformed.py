@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import os
 import stat
 import zipfile
 import zlib
@@ -162,7 +163,9 @@ FILES: dict[str, tuple[str | bytes, Outcome | str]] = {
         taken(0, empty=1, not_a_number=1, fixed_line=1, short_code=1, foreign=1, unallocated=1, machine=1),
     ),
     "a formula for a number": (HEADER + ROW + row("=cmd|' /C calc'!A0") + row("@SUM(A1)"), taken(1, formula=2)),
-    "a formula in a workbook": (workbook(A=[COLUMNS, ["=HYPERLINK(1)", CELL, SEEN], *LINES]), taken(3, short_code=1)),
+    "a formula in a workbook": (workbook(A=[COLUMNS, ["=HYPERLINK(1)", CELL, SEEN], *LINES]), taken(3, formula=1)),
+    "a number of thousands of digits": (GOOD + row("9" * 5000) + row("0" * 5000), taken(3, foreign=2)),
+    "a total of thousands of digits": (GOOD + "Tổng cộng,1" + ".000" * 5000 + "\n", taken(3)),
     "ambiguous numbers": (HEADER + row("849123456"), taken(0, ambiguous=1)),
     "foreign SIMs": (
         f"msisdn,imsi,cell,last_seen\n84912345678,452041234567890,{CELL},{SEEN}\n84912345679,525011234567890,{CELL},{SEEN}\n",
@@ -178,7 +181,7 @@ FILES: dict[str, tuple[str | bytes, Outcome | str]] = {
     "number of another script": (HEADER + row("٨٤٩١٢٣٤٥٦٧٨"), taken(0, not_a_number=1)),
     "NUL octets": (HEADER + row("84912345678\0"), taken(0, not_a_number=1)),
     # What is refused.
-    "empty": ("", f"f:1: {HEADER_MISSING}msisdn, cell, last_seen"),
+    "empty": ("", "f:: the file is empty"),
     "no header": (ROW * 3, f"f:1: {HEADER_MISSING}msisdn, cell, last_seen"),
     "a header without the number": ("cell,last_seen\n" + ROW, f"f:1: {HEADER_MISSING}msisdn"),
     "two columns of numbers": ("msisdn,sdt,cell,last_seen\n", f"f:1: {HEADER_MISSING}msisdn"),
@@ -191,6 +194,21 @@ FILES: dict[str, tuple[str | bytes, Outcome | str]] = {
     "data after the trailer": (GOOD + "#rows=3\n" + ROW, "f:6: data after the trailer"),
     "a false checksum": (trailer(GOOD).replace(b"345678", b"345679", 1), "f:5: the sha256 is not that of the file's content"),
     "an unknown checksum": (GOOD + "#rows=3,md5=abc\n", "f:5: md5=… cannot be verified"),
+    "a signature with a telephone number": (GOOD + 'Tổng cộng,3,\n"Người lập: NVB, ĐT 0912 345 678",,\n', taken(3)),
+    "a signature whose number stands where numbers do": (GOOD + "Tổng cộng,3,\n0912 345 678,Trưởng phòng,\n", taken(3)),
+    "a subscriber after the total and a signature": (
+        GOOD + "Tổng cộng,3,\nĐT 0912 345 678,,\n0912345678,khác," + SEEN + "\n",
+        "f:7: subscribers after the row of totals",
+    ),
+    "formulas among numbers": (
+        workbook(A=[["stt", *COLUMNS], ["=ROW()-1", *LINES[0]], [2, "=0&912345678", *LINES[1][1:]]]),
+        taken(1, formula=1),
+    ),
+    "formulas for cells and times": (
+        workbook(A=[COLUMNS, *LINES, [LINES[0][0], "=A1", SEEN], [LINES[0][0], CELL, "=NOW()"]]),
+        taken(3, bad_cell=1, bad_time=1),
+    ),
+    "a total by formula": (workbook(A=[COLUMNS, *LINES, ["Tổng cộng", "=COUNTA(A2:A4)"]]), taken(3)),
     "a total that says more": (GOOD + "Tổng cộng,1.234\n", "f:5: the trailer says 1234 rows but the file has 3"),
     "subscribers after the total": (GOOD + "Tổng cộng,3\n" + ROW, "f:6: subscribers after the row of totals"),
     "gzip cut short": (gzip.compress(GOOD.encode() * 500)[:-20], "damaged or cut short"),
@@ -305,6 +323,30 @@ def test_the_same_file_twice_is_refused(three: Callable[[str], Path], tmp_path: 
     three("")
     (tmp_path / "copy.csv").write_bytes((tmp_path / "p1.csv").read_bytes())
     assert "given twice" in outcome([tmp_path / "p1.csv", tmp_path / "copy.csv"]).refused
+
+
+@pytest.mark.parametrize("name", ["0986555444.csv", "viettel_84986555444.csv", "986555444"])
+def test_a_subscribers_number_in_the_name_of_a_file_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text(GOOD)
+    refused = outcome([tmp_path / name]).refused
+    assert "the file's name has a subscriber's number" in refused
+    assert "86555" not in refused
+
+
+@pytest.mark.parametrize("name", ["viettel-20261124.csv", "20261124080000.csv", "202611240800.csv", "roster_1764000000.csv"])
+def test_a_moment_in_the_name_of_a_file_is_no_number(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text(GOOD)
+    assert outcome([tmp_path / name]) == taken(3)
+
+
+def test_a_missing_part_is_told_of_a_file_that_was_given(tmp_path: Path) -> None:
+    (tmp_path / "a-1of2.csv").write_text(GOOD)
+    assert outcome([tmp_path / "a-1of2.csv"]).refused == "a-1of2.csv:: part 2 of 2 is missing"
+
+
+def test_what_never_ends_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    assert outcome([tmp_path / "pipe.csv"]).refused == "pipe.csv:: is no regular file"
 
 
 def test_named_worksheets(tmp_path: Path) -> None:

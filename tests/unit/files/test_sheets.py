@@ -151,7 +151,29 @@ def test_a_worksheet_is_read_as_people_see_it(tmp_path: Path) -> None:
         assert (file.sheet, file.delimiter, file.encoding) == ("Trạm", None, None)
         found = list(file)
     assert found[:4] == [(1, ["mã", "số"]), (2, ["A1", "84912345678"]), (3, ["A2", "15.5"]), (4, ["A3", "TRUE"])]
-    assert found[4] == (5, ["A4", "0"])  # what the writing program left as the formula's value
+    assert found[4] == (5, ["A4", "=0"])  # never what the writing program left as the formula's value
+
+
+def test_formulas_are_found_in_the_sheet_they_stand_in(tmp_path: Path) -> None:
+    plain, formula = ["84912345678", "x"], ["=0&912345678", "=NOW()"]
+    path = workbook(tmp_path / "t.xlsx", {"B & C": [["a", "b"], plain], "A": [["a", "b"], plain, [], formula], "Đ": [formula]})
+    assert read(path, sheet="B & C") == [(1, ["a", "b"]), (2, plain)]
+    assert read(path, sheet="A") == [(1, ["a", "b"]), (2, plain), (4, ["=0", "=0"])]
+    assert read(path, sheet="Đ") == [(1, ["=0", "=0"])]
+
+
+@pytest.mark.parametrize("size", [1, 7, 64, 1000])
+def test_formulas_are_found_wherever_a_piece_of_the_sheet_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr("broadcaster.files.workbook._PIECE_BYTES", size)
+    path = workbook(tmp_path / "t.xlsx", {"A": [["x", "=1", 5, "=2"]] * 5})
+    assert read(path) == [(line, ["x", "=0", "5", "=0"]) for line in range(1, 6)]
+
+
+def test_a_formula_without_a_place_is_refused(tmp_path: Path) -> None:
+    path = workbook(tmp_path / "t.xlsx", {"A": [["x", "=1"]]})
+    changed = with_member(path, tmp_path / "u.xlsx", "xl/worksheets/sheet1.xml", lambda data: data.replace(b' r="B1"', b""))
+    with pytest.raises(InvalidFileError, match=r"formula|công thức"):
+        read(changed)
 
 
 def test_of_several_worksheets_one_must_be_named_and_hidden_ones_do_not_count(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import datetime as dt
+import re
 import unicodedata
 
 import pytest
@@ -64,6 +65,14 @@ def test_every_district_is_found_by_each_of_its_names() -> None:
         ("tỉnh Kon Tum cũ", 40),
         ("Tinh Kon Tum", 40),
         ("tỉnh Quảng Ngãi", 0),
+        ("province", 0),
+        ("P. Sa Huỳnh", 1),
+        ("p.Sa Huỳnh", 1),
+        ("ĐK Lý Sơn", 1),
+        ("X. Ba Tơ", 1),
+        ("X. Ba Tô", 1),
+        ("TT. Châu Ổ cũ", 1),
+        ("21142 cũ", 2),
         ("xã Trà Bùi cũ", 2),
         ("Thị trấn Trà Xuân cũ", 1),
     ],
@@ -72,7 +81,7 @@ def test_what_names_stand_for_today(text: str, count: int) -> None:
     assert len(find_place(AREAS, text).areas) == count
 
 
-@pytest.mark.parametrize("text", ["Kon Tum cũ", "Quảng Ngãi cũ", "Son Ha"])
+@pytest.mark.parametrize("text", ["Kon Tum cũ", "Quảng Ngãi cũ", "Son Ha", "Quảng Ngãi"])
 def test_an_ambiguous_name_lists_the_candidates(text: str) -> None:
     with pytest.raises(AmbiguousNameError) as caught:
         find_place(AREAS, text)
@@ -87,10 +96,32 @@ def test_what_lies_outside_the_province_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "meant"),
-    [("huyện Bình Sn cũ", "Huyện Bình Sơn cũ"), ("Trà Xuân", "Xã Trà Bồng"), ("Trà Bùi", "Xã Cà Đam, Xã Tây Trà Bồng")],
+    [
+        ("huyện Bình Sn cũ", "Huyện Bình Sơn cũ"),
+        ("Trà Xuân", "Xã Trà Bồng"),
+        ("Trà Bùi", "Xã Cà Đam, Xã Tây Trà Bồng"),
+        ("21142", "Xã Cà Đam, Xã Tây Trà Bồng"),
+    ],
 )
 def test_a_miss_is_answered_with_what_may_be_meant(text: str, meant: str) -> None:
     with pytest.raises(NotFoundError) as caught:
         find_place(AREAS, text)
     assert caught.value.hint is not None
     assert meant in caught.value.hint.vi
+
+
+def test_former_communes_of_one_name_are_told_apart_by_district_and_code() -> None:
+    with pytest.raises(AmbiguousNameError) as caught:
+        find_place(AREAS, "phường Nguyễn Nghiêm cũ")
+    candidates = re.findall(r"Phường Nguyễn Nghiêm cũ \(([^,]+), (\d{5})\)", caught.value.message.vi)
+    assert caught.value.message.vi.startswith("“phường Nguyễn Nghiêm cũ”")
+    assert {district for district, _ in candidates} == {"Thành phố Quảng Ngãi", "Thị xã Đức Phổ"}
+    assert len({find_place(AREAS, f"{code} cũ").areas for _, code in candidates}) == 2
+
+
+@pytest.mark.parametrize("text", ["Đà Nẵng", "Tam Kỳ", "Hà Nội", "Pleiku"])
+def test_a_place_elsewhere_is_answered_without_suggestions(text: str) -> None:
+    with pytest.raises(NotFoundError) as caught:
+        find_place(AREAS, text)
+    assert caught.value.hint is None
+    assert "trong tỉnh" in caught.value.message.vi

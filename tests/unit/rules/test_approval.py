@@ -154,7 +154,12 @@ def test_the_environment_is_signed_and_cannot_contradict_the_order() -> None:
 )
 @pytest.mark.parametrize("environment", Environment)
 def test_more_recipients_need_more_signatures(recipients: int, approvers: int, duty_officer: bool, environment: Environment) -> None:
-    assert required(recipients, environment) == Requirement(approvers, duty_officer, environment)
+    assert required(recipients, environment, overrides_refusals=False) == Requirement(approvers, duty_officer, environment)
+
+
+@pytest.mark.parametrize(("recipients", "approvers"), [(1, 1), (1_000, 2), (100_000, 2)])
+def test_texting_people_who_refused_needs_the_duty_officer_as_well(recipients: int, approvers: int) -> None:
+    assert required(recipients, Environment.LIVE, overrides_refusals=True) == Requirement(approvers, True, Environment.LIVE)
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,13 @@ REFUSALS = [
     ("DK DNC", "DK DNC"),
     ("DK_DNC_S", "DK DNC S"),
     ("dk dnc v", "DK DNC V"),
+    ("Từ chối nhận tin nhắn này đi", "TU CHOI NHAN TIN NHAN"),
+    ("tu choi nhan tin nay di nhe", "TU CHOI NHAN TIN"),
+    ("Từ chối ạ", "TU CHOI"),
+    ("TC giúp tôi, cảm ơn", "TC"),
+    ("TC gửi 8088 nhé", "TC"),
+    ("Đừng gửi nữa nhé", "DUNG GUI NUA"),
+    ("Từ chối tin nhắn", "TU CHOI TIN NHAN"),
 ]
 ACCEPTANCES = [
     ("DK", "DK"),
@@ -90,6 +97,7 @@ REPORTS = [
     ("S(0912345678)(TC)", "S"),
     ("V (0812341213) lừa đảo", "V"),
     ("v0812341213 goi rac", "V"),
+    ("Lừa đảo 0912345682", "LUA DAO"),
 ]
 OTHERS = [
     "",
@@ -117,6 +125,11 @@ OTHERS = [
     "S 5 trieu",
     "TB: Cong an KHONG yeu cau chuyen tien. Tu choi: TC gui 8088",
     "cam on",
+    "TC à",
+    "Đồng ý nhé không",
+    "HUY TC đi",
+    "đừng tin",
+    "Lừa đảo nhiều quá",
     "soạn",
     "SOAN",
     "👍",

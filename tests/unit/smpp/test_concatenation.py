@@ -16,8 +16,8 @@ def with_header(header: bytes, text: bytes = b"TC", esm_class: int = UDH) -> Del
     return DeliverSm("84905000001", "8066", bytes([len(header)]) + header + text, esm_class=esm_class)
 
 
-def with_parameters(reference: int, parts: int, part: int) -> DeliverSm:
-    tlvs = {0x020C: reference.to_bytes(2, "big"), 0x020E: bytes([parts]), 0x020F: bytes([part])}
+def with_parameters(reference: int, parts: int, part: int, *, octets: int = 2) -> DeliverSm:
+    tlvs = {0x020C: reference.to_bytes(octets, "big"), 0x020E: bytes([parts]), 0x020F: bytes([part])}
     return DeliverSm("84905000001", "8066", b"TC", tlvs=tlvs)
 
 
@@ -29,6 +29,7 @@ def test_all_three_ways_say_the_same(reference: int, parts: int, data: st.DataOb
     assert place_of(with_header(bytes([0, 3, reference, parts, part]))) == place
     assert place_of(with_header(ports + bytes([8, 4, 0, reference, parts, part]))) == place
     assert place_of(with_parameters(reference, parts, part)) == place
+    assert place_of(with_parameters(reference, parts, part, octets=8)) == place
 
 
 @pytest.mark.parametrize(
@@ -42,6 +43,7 @@ def test_all_three_ways_say_the_same(reference: int, parts: int, data: st.DataOb
         with_header(b"\x00"),
         DeliverSm("84905000001", "8066", b"", esm_class=UDH),
         with_parameters(7, 2, 0),
+        with_parameters(1 << 16, 2, 1, octets=4),
         DeliverSm("84905000001", "8066", b"TC", tlvs={0x020C: b"\x00\x07", 0x020E: b"\x02"}),
     ],
 )
