@@ -82,7 +82,7 @@ def list_reports(days: int, limit: int, kind: str) -> None:
             "–" if item.token is None else mask(next(numbers)),
             output.moment_of_ms(item.at_ms),
             item.carrier,
-            mask_in(item.content),
+            mask_in(here.vault.open_text(item.content)),
         ]
         for item in found
     ]

@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 
 from broadcaster.errors import ConfigurationError, RefusedError
 from broadcaster.files.replies import REPLY_CODE, Text
+from broadcaster.flow.refuse import kept_text
 from broadcaster.lang import Said
 from broadcaster.model import Person, Role
 from broadcaster.rules.numbers import holds_number
@@ -59,14 +60,14 @@ def take_texts(
         some = ordered[start : start + SLICE_TEXTS]
         tokens = vault.tokens([text.number for text in some])
         with store.write() as connection:
-            found = _take(connection, list(zip(tokens, some, strict=True)), journal, to_ms(now))
+            found = _take(connection, vault, list(zip(tokens, some, strict=True)), journal, to_ms(now))
             total = Taken(*(sum(pair) for pair in zip(total, found, strict=True)))
             if start + SLICE_TEXTS >= len(ordered):
                 auditor.record(connection, "replies-import", file, total._asdict())
     return total
 
 
-def _take(connection: Connection, texts: Sequence[tuple[bytes, Text]], journal: Journal, now_ms: int) -> Taken:
+def _take(connection: Connection, vault: Vault, texts: Sequence[tuple[bytes, Text]], journal: Journal, now_ms: int) -> Taken:
     known = known_texts(connection, REPLY_CODE, to_ms(texts[0][1].at), to_ms(texts[-1][1].at))
     said_ms = newest_words(connection, {token for token, _ in texts}, now_ms)
     replies: list[Reply] = []
@@ -74,11 +75,12 @@ def _take(connection: Connection, texts: Sequence[tuple[bytes, Text]], journal: 
     overtaken = reports = unclear = 0
     for token, text in texts:
         at_ms = to_ms(text.at)
-        if (token, at_ms, text.content) in known:
-            continue
-        known.add((token, at_ms, text.content))
         reply = read_reply(text.content)
-        replies.append(Reply(REPLY_CODE, token, reply.kind.value, text.content, at_ms))
+        content = kept_text(vault, reply.kind, text.content)
+        if (token, at_ms, content) in known:
+            continue
+        known.add((token, at_ms, content))
+        replies.append(Reply(REPLY_CODE, token, reply.kind.value, content, at_ms))
         reports += reply.kind is Kind.REPORT
         unclear += reply.kind is Kind.OTHER
         if reply.kind not in {Kind.REFUSE, Kind.ACCEPT}:
@@ -129,7 +131,7 @@ def export_reports(path: Path, reports: Sequence[Report], vault: Vault) -> None:
             rows.writerow(["id", "received_at", "channel", "number", "text"])
             for report in reports:
                 number = "" if report.token is None else str(next(numbers))
-                text = report.content
+                text = vault.open_text(report.content)
                 plain = f"'{text}" if text.startswith(_FORMULA) else text
                 rows.writerow([report.id, from_ms(report.at_ms).isoformat(timespec="seconds"), report.carrier, number, plain])
             file.flush()

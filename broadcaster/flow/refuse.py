@@ -25,45 +25,52 @@ PART_WAIT_MS: Final = 120_000
 """How long a part of a longer text waits for the others, before it is read by itself."""
 
 
+def kept_text(vault: Vault, kind: Kind, said: str) -> str:
+    """Return the text as the inbox keeps it: sealed, for it may name anybody's number, unless it is nothing but a command."""
+    return said if kind in {Kind.REFUSE, Kind.ACCEPT} else vault.seal_text(said)
+
+
 class Heard(NamedTuple):
     """What subscribers' texts come to: rows of the inbox, and the refusals and withdrawals among them."""
 
     replies: list[Reply]
     refusals: list[Refusal]
 
-    def hear(self, carrier: str, token: bytes | None, said: str, at_ms: int) -> None:
+    def hear(self, vault: Vault, carrier: str, token: bytes | None, said: str, at_ms: int) -> None:
         """Read one whole text; a refusal counts only when the number it came from is one."""
         reply = read_reply(said)
-        self.replies.append(Reply(carrier, token, reply.kind.value, said, at_ms))
+        self.replies.append(Reply(carrier, token, reply.kind.value, kept_text(vault, reply.kind, said), at_ms))
         if token is not None and reply.kind in {Kind.REFUSE, Kind.ACCEPT}:
             self.refusals.append(Refusal(token, reply.kind is Kind.REFUSE, "reply", f"{carrier}: {reply.matched}", at_ms))
 
 
-def record_heard(connection: Connection, heard: Heard, parts: Sequence[ReplyPart], journal: Journal | None) -> list[Refusal]:
+def record_heard(
+    connection: Connection, vault: Vault, heard: Heard, parts: Sequence[ReplyPart], journal: Journal | None
+) -> list[Refusal]:
     """Store texts and parts of texts, and put into force what they say; return the refusals and withdrawals, in order.
 
     Raises `StoreError`; then nothing of it may be acknowledged.
     """
     every = heard
     if parts:
-        every = _read_each(keep_parts(connection, parts))
+        every = _read_each(vault, keep_parts(connection, parts))
         every = Heard([*heard.replies, *every.replies], [*heard.refusals, *every.refusals])
     record_refusals(connection, every.refusals, journal)
     record_replies(connection, every.replies)
     return every.refusals
 
 
-def read_overdue_parts(connection: Connection, now_ms: int, journal: Journal | None) -> int:
+def read_overdue_parts(connection: Connection, vault: Vault, now_ms: int, journal: Journal | None) -> int:
     """Read the parts whose other parts did not come, each by itself, and put into force what they say; return how many."""
     parts = overdue_parts(connection, now_ms - PART_WAIT_MS)
-    record_heard(connection, _read_each(parts), (), journal)
+    record_heard(connection, vault, _read_each(vault, parts), (), journal)
     return len(parts)
 
 
-def _read_each(texts: Iterable[ReplyPart]) -> Heard:
+def _read_each(vault: Vault, texts: Iterable[ReplyPart]) -> Heard:
     heard = Heard([], [])
     for text in texts:
-        heard.hear(text.carrier, text.token, text.content, text.at_ms)
+        heard.hear(vault, text.carrier, text.token, vault.open_text(text.content), text.at_ms)
     return heard
 
 

@@ -117,7 +117,7 @@ class Inbox:
         self._refused.update(item.token for item in read.heard.refusals if item.refuses)
 
         def settle(connection: Connection) -> list[Refusal]:
-            refusals = record_heard(connection, read.heard, read.parts, self._journal)
+            refusals = record_heard(connection, self._vault, read.heard, read.parts, self._journal)
             receipts.record_receipts(connection, read.received)
             receipt_faults.note_faults(connection, {(self._card.code, fault): number for fault, number in read.faults.items()})
             return refusals
@@ -189,9 +189,9 @@ class Inbox:
         said = content(body).replace("\0", "")
         place = place_of(body)
         if place is None or token is None or place.parts > MOST_REPLY_PARTS:
-            read.heard.hear(self._card.code, token, said, now_ms)
+            read.heard.hear(self._vault, self._card.code, token, said, now_ms)
         else:
-            read.parts.append(ReplyPart(self._card.code, token, *place, said, now_ms))
+            read.parts.append(ReplyPart(self._card.code, token, *place, self._vault.seal_text(said), now_ms))
 
     def _tokens(self, addresses: list[str]) -> list[bytes | None]:
         """Return a token for each address that is a number of the plan, None for the others."""

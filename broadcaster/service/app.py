@@ -232,8 +232,8 @@ class Service:
             _note_failure
         )
         self.writer.submit(lambda connection: [line.ids.judge(connection) for line in lines]).add_done_callback(_note_failure)
-        journal = self.installation.journal
-        self.writer.submit(lambda connection: read_overdue_parts(connection, now_ms, journal)).add_done_callback(_note_failure)
+        vault, journal = self.installation.vault, self.installation.journal
+        self.writer.submit(lambda connection: read_overdue_parts(connection, vault, now_ms, journal)).add_done_callback(_note_failure)
 
     def _see(self, changed: Callable[[], bool] = lambda: True) -> None:
         """Look, if anything has changed. A database or file that cannot be read now is looked at again; no lease is given on it."""

@@ -19,7 +19,7 @@ _COMMANDS = (Kind.REFUSE.value, Kind.ACCEPT.value)
 class Report(NamedTuple):
     """One text that a person must read, a report of a scam or what no rule understood.
 
-    `carrier` is the link it came by, `token` None when the sender's number is none.
+    `content` is sealed (store/vault.py), `carrier` is the link it came by, `token` None when the sender's number is none.
     """
 
     id: int

@@ -13,6 +13,7 @@ from broadcaster.store.engine import append, execute_many
 from broadcaster.store.journal import Journal, JournalError, entry_of
 from broadcaster.store.schema import opt_out, refusal, reply
 
+_AT_ONCE: Final = 500
 FROM_REPLY: Final = "reply"
 """The `source` of a refusal that was texted: the text is in the inbox."""
 FROM_JOURNAL: Final = "journal"
@@ -67,13 +68,38 @@ def contradictions(connection: Connection) -> Contradictions:
 def record_refusals(connection: Connection, refusals: Sequence[Refusal], journal: Journal | None = None) -> None:
     """Append to the log and bring the set in line, in the caller's transaction; repeating a refusal changes nothing.
 
-    Of several entries for one number the last one counts, with its scope. The journal has them before the transaction ends: one that
+    Of several entries for one number the last one counts; a refusal never narrows one that stands, but is recorded as wide as that.
+    The journal has them before the transaction ends: one that
     then fails leaves entries there which a replay puts into force, and nobody minds a refusal that came a moment early. Raises
     `StoreError` when the journal cannot be written.
     """
+    widened = _widen(connection, refusals)
     if journal is not None:
-        journal.append([_entry(item) for item in refusals])
-    _apply(connection, refusals)
+        journal.append([_entry(item) for item in widened])
+    _apply(connection, widened)
+
+
+def _widen(connection: Connection, refusals: Sequence[Refusal]) -> list[Refusal]:
+    """Return the entries, each refusal at least as wide as what its number refuses at that moment."""
+    if all(item.scope == Scope.ALL for item in refusals):
+        return list(refusals)
+    standing = standing_scopes(connection, [item.token for item in refusals])
+    widened = []
+    for item in refusals:
+        scope = max(item.scope, standing.get(item.token, 0)) if item.refuses else item.scope
+        standing[item.token] = scope if item.refuses else 0
+        widened.append(item._replace(scope=scope))
+    return widened
+
+
+def standing_scopes(connection: Connection, tokens: Sequence[bytes]) -> dict[bytes, int]:
+    """Return how much each of these numbers refuses now; who refuses nothing is not in it."""
+    found: dict[bytes, int] = {}
+    for start in range(0, len(tokens), _AT_ONCE):
+        some = tokens[start : start + _AT_ONCE]
+        rows = connection.execute(select(opt_out.c.token, opt_out.c.scope).where(opt_out.c.token.in_(some)))
+        found |= {token: int(scope) for token, scope in rows}
+    return found
 
 
 def _apply(connection: Connection, refusals: Sequence[Refusal]) -> None:
@@ -153,7 +179,8 @@ def reconcile(connection: Connection, auditor: Auditor, journal: Journal) -> Com
     except JournalError as error:
         # What the journal knows comes into force all the same.
         found = found._replace(unwritable=error)
-    _apply(connection, [item._replace(source=FROM_JOURNAL) if item.source == FROM_REPLY else item for item in found.forgotten])
+    back = [item._replace(source=FROM_JOURNAL) if item.source == FROM_REPLY else item for item in found.forgotten]
+    _apply(connection, _widen(connection, back))
     if found.forgotten or found.unwritten or found.damaged:
         detail = {"restored": len(found.forgotten), "written": len(found.unwritten), "damaged_lines": found.damaged}
         auditor.record(connection, "refusals-reconcile", journal.path.name, detail)

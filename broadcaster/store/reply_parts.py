@@ -15,7 +15,7 @@ MOST_KEPT: Final = 10_000
 
 
 class ReplyPart(NamedTuple):
-    """One part of a text; the first four name the text."""
+    """One part of a text; the first four name the text. `content` is sealed (store/vault.py)."""
 
     carrier: str
     token: bytes
@@ -27,7 +27,8 @@ class ReplyPart(NamedTuple):
 
 
 def keep_parts(connection: Connection, parts: Sequence[ReplyPart]) -> list[ReplyPart]:
-    """Keep these parts; take out every text that is whole now and return it as its last part with all of the text.
+    """Keep these parts; take out every text that is whole now and return it as its last part with all of the text,
+    sealed pieces with spaces between.
 
     A part that comes again changes nothing.
     """
@@ -42,7 +43,8 @@ def keep_parts(connection: Connection, parts: Sequence[ReplyPart]) -> list[Reply
         rows = connection.execute(select(reply_part).where(of_text).order_by(columns.part)).all()
         if len(rows) == count:
             connection.execute(delete(reply_part).where(of_text))
-            whole.append(ReplyPart(*name, count, "".join(row.content for row in rows), max(row.at_ms for row in rows)))
+            content = " ".join(row.content for row in rows if row.content)
+            whole.append(ReplyPart(*name, count, content, max(row.at_ms for row in rows)))
     return whole
 
 

@@ -3,6 +3,9 @@
 A number is enciphered as one AES-256 block holding the number and eight bytes of redundancy (encode-then-encipher, Bellare and
 Rogaway 2000). The same number always gives the same token, so the database can join and look up on it; without the key a token says
 nothing; a token that was altered fails its redundancy. The key lives in a file outside the database.
+
+Subscribers' texts name other people's numbers, so they are sealed too: AES-SIV (RFC 5297) under a key of its own, derived from the
+vault key. It takes no nonce, so the same text is always sealed alike, and one that comes again is known without opening any.
 """
 
 from __future__ import annotations
@@ -15,11 +18,16 @@ import struct
 import sys
 from array import array
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import cast
 
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from broadcaster.errors import ConfigurationError, StoreError
 from broadcaster.lang import Said
@@ -38,6 +46,9 @@ FIRST_TOKEN = _FORGOTTEN_HEAD[:-1] + b"\1" + bytes(8)
 def forgotten_token(message_id: int) -> Token:
     """Return what takes the token's place in a message whose number was erased; each message has its own, lest two be joined."""
     return cast("Token", _FORGOTTEN_HEAD + message_id.to_bytes(8, "big"))
+
+
+_SEALED = "sealed:"
 
 
 class Vault:
@@ -81,6 +92,31 @@ class Vault:
                 Said("Một mã thuê bao đã bị sửa hoặc thuộc khóa khác.", "A subscriber's token was altered or belongs to another key.")
             )
         return [Msisdn(number) for number, _ in pairs]
+
+    @cached_property
+    def _texts(self) -> AESSIV:
+        return AESSIV(HKDF(hashes.SHA256(), 64, salt=None, info=b"broadcaster-texts-v1").derive(self._key))
+
+    def seal_text(self, text: str) -> str:
+        """Return the text sealed, as one word; the same text always gives the same. An empty text stays as it is."""
+        if not text:
+            return text
+        return _SEALED + base64.b64encode(self._texts.encrypt(text.encode("utf-8", "surrogatepass"), None)).decode()
+
+    def open_text(self, sealed: str) -> str:
+        """Return the text of one or more sealed pieces with spaces between; what was never sealed comes back as it is.
+
+        Raises `StoreError` when a piece was altered or belongs to another key.
+        """
+        if not sealed.startswith(_SEALED):
+            return sealed
+        try:
+            pieces = [base64.b64decode(piece.removeprefix(_SEALED), validate=True) for piece in sealed.split()]
+            return "".join(self._texts.decrypt(piece, None).decode("utf-8", "surrogatepass") for piece in pieces)
+        except (ValueError, InvalidTag) as error:
+            raise StoreError(
+                Said("Một tin đến đã bị sửa hoặc thuộc khóa khác.", "A subscriber's text was altered or belongs to another key.")
+            ) from error
 
     def recall(self, tokens: Iterable[bytes]) -> list[Msisdn]:
         """Decipher tokens of messages that were sent long ago, to look at them: as `reveal`, with `FORGOTTEN` for what was erased."""

@@ -65,6 +65,8 @@ def test_a_file_of_texts_is_obeyed_once_and_its_bad_rows_are_named_by_line(desk:
     _, said = desk("optout", "import", "texts.csv")
     assert "Đọc được 5 tin: 0 từ chối, 0 nhận lại, 0 báo lừa đảo; 5 tin đã nhập trước đó" in said
     assert "0905000001" not in said
+    state = b"".join(path.read_bytes() for path in (desk.folder / "state").iterdir())
+    assert b"0912345678" not in state
 
 
 def test_what_was_said_later_stands_against_an_older_text(desk: Desk) -> None:

@@ -31,6 +31,19 @@ entries = st.builds(
 )
 
 
+def widened(told: list[Refusal]) -> list[Refusal]:
+    """What is recorded of these: a refusal never narrows one that stands."""
+    standing: dict[bytes, int] = {}
+    found = []
+    for item in told:
+        if item.refuses:
+            standing[item.token] = max(int(item.scope), standing.get(item.token, 0))
+        else:
+            standing.pop(item.token, None)
+        found.append(item._replace(scope=standing.get(item.token, int(item.scope))))
+    return found
+
+
 def refusing(store: Store) -> dict[bytes, int]:
     with store.read() as connection:
         return {row.token: row.since_ms for row in connection.execute(text("SELECT token, since_ms FROM opt_out"))}
@@ -45,7 +58,7 @@ def test_the_last_word_of_each_number_counts(store: Store, batches: list[list[Re
     for batch in batches:
         with store.write() as connection:
             table.record_refusals(connection, batch)
-    told = [item for batch in batches for item in batch]
+    told = widened([item for batch in batches for item in batch])
     assert set(refusing(store)) == {token for token, refuses in {item.token: item.refuses for item in told}.items() if refuses}
     with store.read() as connection:
         newest, news = table.refusals_after(connection, 0)
@@ -61,7 +74,7 @@ def test_what_a_restored_database_forgot_comes_back_from_the_journal(
     store: Store, tmp_path_factory: pytest.TempPathFactory, before: list[Refusal], after: list[Refusal]
 ) -> None:
     journal = Journal(tmp_path_factory.mktemp("second") / "refusals.journal")
-    told = [item._replace(at_ms=at_ms) for at_ms, item in enumerate([*before, *after])]
+    told = widened([item._replace(at_ms=at_ms) for at_ms, item in enumerate([*before, *after])])
     with store.write() as connection:
         connection.execute(text("DELETE FROM opt_out"))
         connection.execute(text("DELETE FROM refusal"))
@@ -122,6 +135,22 @@ def test_a_wider_refusal_counts_from_when_it_was_widened(store: Store) -> None:
         with store.write() as connection:
             table.record_refusals(connection, [Refusal(TOKENS[0], True, "cli", "", at_ms, scope)])
     assert refusing(store) == {TOKENS[0]: 5}
+
+
+def test_a_narrower_refusal_never_narrows_until_it_was_withdrawn(store: Store, tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "refusals.journal")
+
+    def tell(at_ms: int, refuses: bool, scope: Scope) -> dict[bytes, int]:
+        with store.write() as connection:
+            table.record_refusals(connection, [Refusal(TOKENS[0], refuses, "cli", "", at_ms, scope)], journal)
+            assert table.contradictions(connection) == (0, 0, 0)
+            return table.standing_scopes(connection, TOKENS)
+
+    assert tell(1, True, Scope.ALL) == {TOKENS[0]: Scope.ALL}
+    assert tell(2, True, Scope.ADVISORY) == {TOKENS[0]: Scope.ALL}
+    assert tell(3, False, Scope.ALL) == {}
+    assert tell(4, True, Scope.ADVISORY) == {TOKENS[0]: Scope.ADVISORY}
+    assert [entry_of(body)["scope"] for _, body in journal.read().bodies] == [2, 2, 2, 1]
 
 
 def test_a_scope_that_the_log_does_not_know_is_a_contradiction(store: Store) -> None:

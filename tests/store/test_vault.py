@@ -118,3 +118,19 @@ def test_a_commitment_over_blocks_is_that_over_the_numbers(numbers: list[int]) -
     assert commitment_of_blocks(blocks, b"salt") == commitment(reversed(numbers), b"salt")
     plain = b"".join(number.to_bytes(8, "big") for number in sorted(set(numbers)))
     assert commitment(numbers, b"salt") == hashlib.sha256(b"broadcaster-roster-v1" + b"salt" + plain).hexdigest()
+
+
+@given(st.lists(st.text(), max_size=4))
+def test_a_sealed_text_opens_and_says_nothing_by_itself(texts: list[str]) -> None:
+    vault = Vault(bytes(32))
+    sealed = [vault.seal_text(text) for text in texts]
+    assert sealed == [vault.seal_text(text) for text in texts]
+    assert all("0912345678" not in vault.seal_text(f"{text}0912345678") for text in texts)
+    assert vault.open_text(" ".join(piece for piece in sealed if piece)) == "".join(texts)
+
+
+def test_a_sealed_text_that_was_altered_or_is_anothers_is_refused() -> None:
+    sealed = Vault(bytes(32)).seal_text("LD 0912345678")
+    for wrong in (Vault(bytes([1]) * 32), Vault(bytes(32))):
+        with pytest.raises(StoreError):
+            wrong.open_text(sealed if wrong.fingerprint != Vault(bytes(32)).fingerprint else sealed[:-4] + "AAAA")

@@ -63,7 +63,7 @@ def play(field, scene, journal=None):
 
 
 def kept(field):
-    return [tuple(row) for row in field.sql("SELECT kind, content FROM reply ORDER BY id")]
+    return [(kind, field.vault.open_text(text)) for kind, text in field.sql("SELECT kind, content FROM reply ORDER BY id")]
 
 
 @pytest.mark.parametrize("turns", list(itertools.permutations((1, 2, 3))))
@@ -82,6 +82,25 @@ def test_a_reply_in_parts_is_read_as_a_whole_in_whatever_order_it_comes(field, t
     assert kept(field) == [("refuse", "Từ chối nhận tin")]
     assert field.refused == {field.token(1)}
     assert field.sql("SELECT count(*) FROM reply_part")[0][0] == 0
+
+
+def test_a_number_that_a_text_names_is_nowhere_in_clear(field):
+    field.warn(6)
+
+    async def scene(desk):
+        await desk.take(Inbound(1, 1, DeliverSm(number(1), "8066", b"LD 0912345678 gia danh", 1, 1)))
+        await desk.take(Inbound(1, 1, DeliverSm(number(2), "8066", b"goi 0912345678 hoi", 1, 1)))
+        await desk.take(part_of(number(3), "LD 0912345678 ", 1, 2))
+
+    play(field, scene)
+    assert kept(field) == [("report", "LD 0912345678 gia danh"), ("other", "goi 0912345678 hoi")]
+    for table in ("reply", "reply_part"):
+        rows = field.sql(f"SELECT content FROM {table}")
+        assert rows
+        assert not any("0912345678" in row.content for row in rows)
+    with field.store.write() as connection:
+        read_overdue_parts(connection, field.vault, 2**50, None)
+    assert kept(field)[2:] == [("report", "LD 0912345678 ")]
 
 
 def test_parts_of_different_people_and_texts_are_never_mixed(field):
@@ -116,8 +135,8 @@ def test_a_part_left_alone_is_read_by_itself_after_a_while(field):
     play(field, scene)
     at_ms = field.sql("SELECT at_ms FROM reply_part")[0][0]
     with field.store.write() as connection:
-        assert read_overdue_parts(connection, at_ms + PART_WAIT_MS, None) == 0
-        assert read_overdue_parts(connection, at_ms + PART_WAIT_MS + 1, None) == 1
+        assert read_overdue_parts(connection, field.vault, at_ms + PART_WAIT_MS, None) == 0
+        assert read_overdue_parts(connection, field.vault, at_ms + PART_WAIT_MS + 1, None) == 1
     assert kept(field) == [("refuse", "TC")]
     assert field.sql("SELECT token FROM opt_out")[0][0] == field.token(1)
 
