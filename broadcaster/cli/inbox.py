@@ -151,16 +151,20 @@ def list_reports(days: int, limit: int, kind: str) -> None:
 def export(file: Path, person: str, key: Path, reason: str, since: dt.datetime, until: dt.datetime, dry_run: bool) -> None:
     from broadcaster.cli.campaign import find_person
     from broadcaster.files.people import read_private_key
-    from broadcaster.flow.inbox import export_reports, require_exporter
+    from broadcaster.flow.inbox import export_reports, occupied, require_exporter
     from broadcaster.store.inbox import reports
     from broadcaster.store.times import to_ms
 
+    if until < since:
+        raise click.UsageError(say("--to sớm hơn --from", "--to is before --from"))
     here = opening.installation(person)
     require_exporter(find_person(here, person), read_private_key(key), reason)
     zone = ZoneInfo(TIMEZONE)
     first, end = (to_ms(day.replace(tzinfo=zone)) for day in (since, until + dt.timedelta(days=1)))
     with here.store.read() as connection:
         found: list[Report] = reports(connection, first, end)
+    if file.exists():
+        raise occupied(file)
     if not dry_run:
         # The audit entry comes first: nobody has the file without it.
         with here.store.write() as connection:

@@ -18,6 +18,7 @@ from broadcaster.lang import Said, say
 if TYPE_CHECKING:
     from click.decorators import FC
 
+    from broadcaster.flow.refuse import Recorded
     from broadcaster.model import Msisdn
 
 _SOURCES: Final = {
@@ -86,11 +87,14 @@ def _numbers_argument(command: FC) -> FC:
     ),
 )
 def add(numbers: Sequence[str], file: Path | None, evidence: str, scope: str) -> None:
-    count = _record(_given(numbers, file), refuses=True, evidence=evidence, scope=scope)
-    output.answer(
-        {"recorded": count, "scope": scope},
-        lambda: output.line(say(f"Đã ghi nhận {output.number(count)} số từ chối.", f"{output.number(count)} refusals recorded.")),
-    )
+    count, before = _record(_given(numbers, file), refuses=True, evidence=evidence, scope=scope)
+
+    def show() -> None:
+        output.line(say(f"Đã ghi nhận {output.number(count)} số từ chối.", f"{output.number(count)} refusals recorded."))
+        if before:
+            output.line(say(f"Đã từ chối từ trước: {output.number(before)}.", f"Refused before: {output.number(before)}."))
+
+    output.answer({"recorded": count, "refused_before": before, "scope": scope}, show)
 
 
 @commands.command(
@@ -102,16 +106,17 @@ def add(numbers: Sequence[str], file: Path | None, evidence: str, scope: str) ->
 )
 @_numbers_argument
 def withdraw(numbers: Sequence[str], file: Path | None, evidence: str) -> None:
-    count = _record(_given(numbers, file), refuses=False, evidence=evidence, scope="all")
-    output.answer(
-        {"withdrawn": count},
-        lambda: output.line(
-            say(f"Đã ghi nhận {output.number(count)} số nhận tin trở lại.", f"{output.number(count)} take warnings again.")
-        ),
-    )
+    count, idle = _record(_given(numbers, file), refuses=False, evidence=evidence, scope="all")
+
+    def show() -> None:
+        output.line(say(f"Đã ghi nhận {output.number(count)} số nhận tin trở lại.", f"{output.number(count)} take warnings again."))
+        if idle:
+            output.line(say(f"Trước đó không từ chối: {output.number(idle)}.", f"Had not refused: {output.number(idle)}."))
+
+    output.answer({"withdrawn": count, "not_refusing_before": idle}, show)
 
 
-def _record(numbers: Sequence[Msisdn], *, refuses: bool, evidence: str, scope: str) -> int:
+def _record(numbers: Sequence[Msisdn], *, refuses: bool, evidence: str, scope: str) -> Recorded:
     from broadcaster.flow.refuse import refuse
     from broadcaster.rules.refusal import Scope
 
@@ -148,12 +153,13 @@ def _record(numbers: Sequence[Msisdn], *, refuses: bool, evidence: str, scope: s
 @click.option("--dry-run", is_flag=True, help=say("Chỉ đọc tệp và báo lỗi.", "Only read the file and tell what is wrong."))
 def import_texts(file: Path, dry_run: bool) -> int:
     from broadcaster.files.replies import read_texts
-    from broadcaster.flow.inbox import Taken, take_texts
+    from broadcaster.flow.inbox import classify_texts, take_texts
 
     here = opening.installation()
     texts, problems = read_texts(file)
-    taken = Taken(len(texts), 0, 0, 0, 0, 0, 0)
-    if not dry_run:
+    if dry_run:
+        taken = classify_texts(texts)
+    else:
         taken = take_texts(here.store, here.auditor, here.vault, texts, journal=here.journal, file=file.name, now=opening.now())
 
     def show() -> None:

@@ -172,7 +172,7 @@ def read_texts(path: Path) -> tuple[list[Text], list[Problem]]:
             number_text, time_text, content = ((row[at] if at < len(row) else "").strip() for at in places)
             number, seconds = plan.normalise(number_text), moments.read(time_text)
             if isinstance(number, DropReason):
-                problems.append(Problem(name, Said(vi=f"số máy không dùng được ({number})", en=f"no usable number ({number})"), line))
+                problems.append(Problem(name, Said(vi="không phải số di động Việt Nam", en="not a Vietnamese mobile number"), line))
             elif seconds == BAD_TIME:
                 problems.append(Problem(name, Said(vi="thời điểm không đọc được", en="the time cannot be read"), line))
             else:

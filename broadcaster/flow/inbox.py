@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -45,6 +46,12 @@ class Taken(NamedTuple):
     overtaken: int
     unclear: int
     """Texts that are none of these: somebody must read them."""
+
+
+def classify_texts(texts: Sequence[Text]) -> Taken:
+    """Return what these texts ask for, without a look at what is known of them already."""
+    kinds = Counter(read_reply(text.content).kind for text in texts)
+    return Taken(len(texts), 0, kinds[Kind.REFUSE], kinds[Kind.ACCEPT], kinds[Kind.REPORT], 0, kinds[Kind.OTHER])
 
 
 def take_texts(
@@ -118,6 +125,14 @@ def require_exporter(person: Person, key: Ed25519PrivateKey, reason: str) -> Non
         )
 
 
+def occupied(path: Path) -> ConfigurationError:
+    """Return the error that there is such a file already."""
+    return ConfigurationError(
+        Said(f"{path}: đã có tệp này; không ghi đè.", f"{path}: there is such a file already; it is not written over."),
+        Said("ghi tên tệp khác", "give another name"),
+    )
+
+
 def export_reports(path: Path, reports: Sequence[Report], vault: Vault) -> None:
     """Write the reports as CSV with whole numbers, mode 0600; a cell that a spreadsheet would calculate is made plain text.
 
@@ -136,6 +151,8 @@ def export_reports(path: Path, reports: Sequence[Report], vault: Vault) -> None:
                 rows.writerow([report.id, from_ms(report.at_ms).isoformat(timespec="seconds"), report.carrier, number, plain])
             file.flush()
             os.fsync(file.fileno())
+    except FileExistsError as error:
+        raise occupied(path) from error
     except OSError as error:
         raise ConfigurationError(
             Said(f"không ghi được {path}: {error.strerror}", f"cannot write {path}: {error.strerror}")

@@ -16,7 +16,7 @@ from broadcaster.rules.refusal import Kind, Scope, read_reply
 from broadcaster.store.audit import Auditor
 from broadcaster.store.engine import Store
 from broadcaster.store.journal import Journal
-from broadcaster.store.refusals import Refusal, Reply, record_refusals, record_replies
+from broadcaster.store.refusals import Refusal, Reply, record_refusals, record_replies, standing_scopes
 from broadcaster.store.reply_parts import ReplyPart, keep_parts, overdue_parts
 from broadcaster.store.times import to_ms
 from broadcaster.store.vault import Vault
@@ -74,6 +74,13 @@ def _read_each(vault: Vault, texts: Iterable[ReplyPart]) -> Heard:
     return heard
 
 
+class Recorded(NamedTuple):
+    """How many numbers were recorded, and for how many of them that changed nothing; the log has what proves it all the same."""
+
+    numbers: int
+    unchanged: int
+
+
 def refuse(
     store: Store,
     auditor: Auditor,
@@ -86,8 +93,8 @@ def refuse(
     now: dt.datetime,
     scope: Scope = Scope.ALL,
     journal: Journal | None = None,
-) -> int:
-    """Record that these numbers refuse warnings (or take them again); in force as soon as this returns. Returns how many.
+) -> Recorded:
+    """Record that these numbers refuse warnings (or take them again); in force as soon as this returns.
 
     Raises `ConfigurationError` when the evidence holds a phone number, `StoreError` when the journal cannot be written.
     """
@@ -102,6 +109,7 @@ def refuse(
     tokens = vault.tokens(list(dict.fromkeys(numbers)))
     rows = [Refusal(token, refuses, source, evidence, to_ms(now), scope) for token in tokens]
     with store.write() as connection:
+        standing = standing_scopes(connection, tokens)
         record_refusals(connection, rows, journal)
         auditor.record(
             connection,
@@ -109,4 +117,4 @@ def refuse(
             source,
             {"numbers": len(rows), "evidence": evidence, "scope": scope.name.lower()},
         )
-    return len(rows)
+    return Recorded(len(rows), sum(standing.get(token, 0) >= scope if refuses else token not in standing for token in tokens))

@@ -320,13 +320,13 @@ def test_refusals_are_in_force_at_once_and_repeatable(
 ) -> None:
     numbers = [Msisdn(84961000001), Msisdn(84961000002), Msisdn(84961000001)]
 
-    def record(refuses: bool) -> int:
+    def record(refuses: bool) -> tuple[int, int]:
         return refuse(store, auditor, vault, numbers, refuses=refuses, source="phone", evidence="sổ trực", now=now)
 
-    assert record(True) == 2
-    assert record(True) == 2
+    assert record(True) == (2, 0)
+    assert record(True) == (2, 2)
     assert sorted(vault.reveal([token for (token,) in rows(store, "SELECT token FROM opt_out")])) == [84961000001, 84961000002]
-    assert record(False) == 2
+    assert record(False) == (2, 0)
     assert rows(store, "SELECT count(*) FROM opt_out") == [(0,)]
     assert rows(store, "SELECT count(*) FROM refusal") == [(6,)]
     assert actions(store) == ["refusal", "refusal", "refusal-withdrawn"]

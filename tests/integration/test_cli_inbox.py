@@ -55,6 +55,8 @@ def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest
 def test_a_file_of_texts_is_obeyed_once_and_its_bad_rows_are_named_by_line(desk: Desk) -> None:
     code, said = desk("optout", "import", "texts.csv", "--dry-run")
     assert (code, "Chưa thay đổi gì" in said) == (3, True)
+    assert "Đọc được 5 tin: 2 từ chối, 1 nhận lại, 2 báo lừa đảo; 0 tin đã nhập trước đó" in said
+    assert "not-a-number" not in said
     assert "Đang từ chối: 0" in desk("optout", "list")[1]
     code, said = desk("optout", "import", "texts.csv")
     assert code == 3
@@ -116,7 +118,23 @@ def test_reports_are_masked_in_the_list_and_whole_only_for_who_may(desk: Desk) -
     with (desk.folder / "out.csv").open(encoding="utf-8-sig") as file:
         found = {row["number"]: row["text"] for row in csv.DictReader(file)}
     assert found == {"84905000003": "LD 0912345678 tự xưng công an", "84905000004": "'=LD 0912345678"}
-    assert desk("inbox", "export", "out.csv", "--as", "cong-an", "--key", "keys/cong-an.pem", *reason, *days)[0] == 5
+    code, said = desk("inbox", "export", "out.csv", "--as", "cong-an", "--key", "keys/cong-an.pem", *reason, *days)
+    assert (code, "đã có tệp này" in said) == (5, True)
+    turned = ("--from", "2026-01-06", "--to", "2026-01-05")
+    code, said = desk("inbox", "export", "out2.csv", "--as", "cong-an", "--key", "keys/cong-an.pem", *reason, *turned)
+    assert (code, "--to sớm hơn --from" in said) == (2, True)
+    assert not (desk.folder / "out2.csv").exists()
+
+
+def test_who_refused_before_is_told_apart(desk: Desk) -> None:
+    both = ("0905000001", "0905000002", "--evidence")
+    assert "từ trước" not in desk("optout", "add", "0905000001", "--evidence", "Letter 1", "--scope", "advisory")[1]
+    assert json.loads(desk("optout", "add", *both, "Letter 2", "--json")[1])["refused_before"] == 0
+    code, said = desk("optout", "add", *both, "Letter 3", "--scope", "advisory")
+    assert (code, "Đã ghi nhận 2 số từ chối.\nĐã từ chối từ trước: 2." in said) == (0, True)
+    assert desk("optout", "list")[1].count("trừ tin khẩn") == 1
+    assert "Trước đó không từ chối" not in desk("optout", "withdraw", *both, "Letter 4")[1]
+    assert "Trước đó không từ chối: 2." in desk("optout", "withdraw", *both, "Letter 5")[1]
 
 
 def test_what_was_refused_after_the_backup_was_made_is_refused_when_it_was_put_back(desk: Desk) -> None:

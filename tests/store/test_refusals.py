@@ -97,7 +97,7 @@ def test_what_was_said_later_stands_against_an_older_entry_of_the_journal(store:
     with store.write() as connection:
         table.record_refusals(connection, [Refusal(TOKENS[0], False, "reply", "DK", 9)])
         found = table.reconcile(connection, AUDITOR, journal)
-    assert ([], 1) == (found.forgotten, len(found.unwritten))
+    assert (found.forgotten, len(found.unwritten)) == ([], 1)
     assert refusing(store) == {}
 
 

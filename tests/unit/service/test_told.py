@@ -15,6 +15,7 @@ from broadcaster.service.app import _tell_refusals
 from broadcaster.service.line import Standing
 from broadcaster.service.local import Campaigns
 from broadcaster.store.campaigns import change_campaign, insert_campaign
+from broadcaster.store.refusals import Refusal
 from broadcaster.store.schema import installation
 from broadcaster.store.times import SYSTEM
 
@@ -72,7 +73,7 @@ def test_an_ended_campaign_that_cannot_be_read_stops_nothing(stand, store):
 
 def test_refusals_are_counted_and_not_named():
     with capture_logs() as lines:
-        _tell_refusals([(b"a", True), (b"b", True), (b"c", False)])
+        _tell_refusals([Refusal(token, refuses, "reply", "TC", 1) for token, refuses in ((b"a", True), (b"b", True), (b"c", False))])
         _tell_refusals([])
     assert [(line["event"], line["count"]) for line in lines] == [("refusals", 2), ("refusals-withdrawn", 1)]
 
