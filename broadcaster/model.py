@@ -362,7 +362,7 @@ class CarrierCard:
     temporary_recent_percent: int = 20
     """Temporary refusals on more than this share of a bind's last 200 answers pause the bind (F52)."""
     invalid_recent_percent: int = 5
-    """One code that calls numbers, sender or text invalid on more than this share of the last 1,000 answers stops the carrier (F53)."""
+    """A code that calls numbers, sender or text invalid on more than this share of the last 1,000 answers stops the carrier (F53)."""
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:

@@ -60,12 +60,12 @@ def _show(folder: Path, config: Path, count: int) -> None:
             f"  2. Sửa thẻ nhà mạng (*.toml) trong {folder / 'carriers'} theo thỏa thuận với nhà mạng.\n"
             f'  3. broadcaster --config {config} person add TÊN --title "..." --role approver --new-key TỆP\n'
             f"  4. broadcaster --config {config} config check\n"
-            f'  5. broadcaster --config {config} cell import TỆP, rồi roster import TỆP (xem --help)',
+            f"  5. broadcaster --config {config} cell import TỆP, rồi roster import TỆP (xem --help)",
             f"Next steps (inside {folder} no --config is needed):\n"
             f"  1. Keep copies of vault.key and audit.key somewhere safe; without vault.key the rosters are lost.\n"
             f"  2. Edit the carriers' cards (*.toml) in {folder / 'carriers'} as agreed with the carriers.\n"
             f'  3. broadcaster --config {config} person add NAME --title "..." --role approver --new-key FILE\n'
             f"  4. broadcaster --config {config} config check\n"
-            f'  5. broadcaster --config {config} cell import FILE, then roster import FILE (see --help)',
+            f"  5. broadcaster --config {config} cell import FILE, then roster import FILE (see --help)",
         )
     )

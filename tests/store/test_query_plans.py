@@ -22,7 +22,22 @@ from broadcaster.store.receipts import Received
 
 pytestmark = pytest.mark.sqlite_only(reason="these are SQLite's plans")
 
-SMALL = {"scratch", "folded", "hit", "target", "slice", "h", "best", "worst", "picked", "candidate", "moves", "CONSTANT", "json_each", "moved"}
+SMALL = {
+    "scratch",
+    "folded",
+    "hit",
+    "target",
+    "slice",
+    "h",
+    "best",
+    "worst",
+    "picked",
+    "candidate",
+    "moves",
+    "CONSTANT",
+    "json_each",
+    "moved",
+}
 SMALL |= {"installation"}
 BIG = {"message", "submission", "receipt", "subscriber", "opt_out", "cell", "m", "s", "r", "o", "c", "refusal"}
 

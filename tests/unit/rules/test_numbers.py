@@ -54,7 +54,13 @@ def test_every_spelling_gives_the_same_number(raw: str) -> None:
 @pytest.mark.parametrize(("old", "new"), CHANGED_HEADS.items())
 def test_an_old_11_digit_number_becomes_its_10_digit_successor(old: str, new: str) -> None:
     wanted = int("84" + new[1:] + "2345678"[:7])
-    for raw in (old[1:] + "2345678", old + "2345678", "84" + old[1:] + "2345678", f"+84 {old[1:]} 234 56 78", "0084" + old + "2345678"):
+    for raw in (
+        old[1:] + "2345678",
+        old + "2345678",
+        "84" + old[1:] + "2345678",
+        f"+84 {old[1:]} 234 56 78",
+        "0084" + old + "2345678",
+    ):
         assert PLAN.normalise(raw) == wanted
 
 
