@@ -199,7 +199,7 @@ class _Card(Table):
             raise ValueError(
                 Said(
                     vi=f'khóa thứ {bad[0]} phải là từ hoặc số trạng thái (như "HETHAN" hay "200") hoặc mã lỗi (như "err:045")',
-                    en=f'key {bad[0]} must be a state\'s word or number (such as "HETHAN", "200") or an error code (such as "err:045")',
+                    en=f'key {bad[0]} must be a state\'s word or number ("HETHAN", "200") or an error code ("err:045")',
                 )
             )
         if len({state_key(word) for word in states}) < len(states):

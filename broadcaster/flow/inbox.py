@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
+from zoneinfo import ZoneInfo
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -18,7 +19,7 @@ from broadcaster.errors import ConfigurationError, RefusedError
 from broadcaster.files.replies import REPLY_CODE, Text
 from broadcaster.flow.refuse import kept_text
 from broadcaster.lang import Said
-from broadcaster.model import Person, Role
+from broadcaster.model import TIMEZONE, Person, Role
 from broadcaster.rules.numbers import holds_number
 from broadcaster.rules.refusal import Kind, read_reply
 from broadcaster.store.audit import Auditor
@@ -134,10 +135,11 @@ def occupied(path: Path) -> ConfigurationError:
 
 
 def export_reports(path: Path, reports: Sequence[Report], vault: Vault) -> None:
-    """Write the reports as CSV with whole numbers, mode 0600; a cell that a spreadsheet would calculate is made plain text.
+    """Write the reports as CSV with whole numbers and Vietnam's time, mode 0600; a cell that a spreadsheet would calculate is made plain text.
 
     Raises `ConfigurationError` when there is such a file already, or it cannot be written.
     """
+    zone = ZoneInfo(TIMEZONE)
     numbers = iter(vault.reveal([report.token for report in reports if report.token is not None]))
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -148,7 +150,7 @@ def export_reports(path: Path, reports: Sequence[Report], vault: Vault) -> None:
                 number = "" if report.token is None else str(next(numbers))
                 text = vault.open_text(report.content)
                 plain = f"'{text}" if text.startswith(_FORMULA) else text
-                rows.writerow([report.id, from_ms(report.at_ms).isoformat(timespec="seconds"), report.carrier, number, plain])
+                rows.writerow([report.id, from_ms(report.at_ms).astimezone(zone).isoformat(timespec="seconds"), report.carrier, number, plain])
             file.flush()
             os.fsync(file.fileno())
     except FileExistsError as error:

@@ -116,7 +116,9 @@ def test_reports_are_masked_in_the_list_and_whole_only_for_who_may(desk: Desk) -
     assert desk("inbox", "export", "out.csv", "--as", "cong-an", "--key", "keys/cong-an.pem", *reason, *days)[0] == 0
     assert (desk.folder / "out.csv").stat().st_mode & 0o777 == 0o600
     with (desk.folder / "out.csv").open(encoding="utf-8-sig") as file:
-        found = {row["number"]: row["text"] for row in csv.DictReader(file)}
+        listed = list(csv.DictReader(file))
+    found = {row["number"]: row["text"] for row in listed}
+    assert {row["received_at"] for row in listed} == {"2026-01-05T08:20:00+07:00", "2026-01-05T08:21:00+07:00"}
     assert found == {"84905000003": "LD 0912345678 tự xưng công an", "84905000004": "'=LD 0912345678"}
     code, said = desk("inbox", "export", "out.csv", "--as", "cong-an", "--key", "keys/cong-an.pem", *reason, *days)
     assert (code, "đã có tệp này" in said) == (5, True)
