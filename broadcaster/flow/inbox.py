@@ -135,8 +135,9 @@ def occupied(path: Path) -> ConfigurationError:
 
 
 def export_reports(path: Path, reports: Sequence[Report], vault: Vault) -> None:
-    """Write the reports as CSV with whole numbers and Vietnam's time, mode 0600; a cell that a spreadsheet would calculate is made plain text.
+    """Write the reports as CSV with whole numbers and Vietnam's time, mode 0600.
 
+    A cell that a spreadsheet would calculate is made plain text.
     Raises `ConfigurationError` when there is such a file already, or it cannot be written.
     """
     zone = ZoneInfo(TIMEZONE)
@@ -150,7 +151,9 @@ def export_reports(path: Path, reports: Sequence[Report], vault: Vault) -> None:
                 number = "" if report.token is None else str(next(numbers))
                 text = vault.open_text(report.content)
                 plain = f"'{text}" if text.startswith(_FORMULA) else text
-                rows.writerow([report.id, from_ms(report.at_ms).astimezone(zone).isoformat(timespec="seconds"), report.carrier, number, plain])
+                rows.writerow(
+                    [report.id, from_ms(report.at_ms).astimezone(zone).isoformat(timespec="seconds"), report.carrier, number, plain]
+                )
             file.flush()
             os.fsync(file.fileno())
     except FileExistsError as error:

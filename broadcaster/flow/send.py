@@ -25,7 +25,7 @@ from broadcaster.model import State
 from broadcaster.rules.retry import Breaker, Kind, Next, Waits, after
 from broadcaster.rules.wire import part_reference, submit_templates
 from broadcaster.smpp.errors import LocalProtocolError
-from broadcaster.smpp.receipt import normal_id
+from broadcaster.smpp.receipt import normal_id, own_spelling
 from broadcaster.smpp.status import Verdict, describe, verdict
 from broadcaster.smpp.submit import Submit
 from broadcaster.store.messages import OTHER_REFUSED, Outcome
@@ -266,7 +266,8 @@ class Sender:
                 lease.spent += 1
                 found = normal_id(smsc_id, form) if smsc_id else None  # type: ignore[arg-type]
                 # A named tuple's own constructor takes twice as long.
-                fields = (message.id, part, attempt, lease.id, code, _ACCEPTED, 0, found, sent_ns, now_ms, None)
+                raw = None if found == smsc_id else own_spelling(smsc_id, found)
+                fields = (message.id, part, attempt, lease.id, code, _ACCEPTED, 0, found, sent_ns, now_ms, None, raw)
                 note(new(Outcome, fields))
             else:
                 self._note_accepted(accepted)
@@ -397,6 +398,7 @@ class Sender:
                     flight.sent_ns,
                     now_ms,
                     None,
+                    own_spelling(smsc_id, found),
                 )
             )
         self._hand_over()

@@ -23,7 +23,7 @@ from broadcaster.smpp.bodies import DataSm, DeliverSm
 from broadcaster.smpp.concatenation import place_of
 from broadcaster.smpp.events import Quarantined
 from broadcaster.smpp.fields import Tag, Tlvs, tlv_int
-from broadcaster.smpp.receipt import ReceiptState, classify, content, normal_id, parse_receipt
+from broadcaster.smpp.receipt import ReceiptState, classify, content, normal_id, own_spelling, parse_receipt
 from broadcaster.store import receipt_faults, receipts
 from broadcaster.store.journal import Journal, JournalError
 from broadcaster.store.receipts import Received
@@ -170,10 +170,12 @@ class Inbox:
                 if found.stat and (dialect.states or found.state is ReceiptState.UNKNOWN):
                     stat = found.stat[:MOST_STAT]
                 smsc_id = normal_id(found.message_id, form)  # type: ignore[arg-type]
+                raw = own_spelling(found.message_id, smsc_id)
                 error = found.error[:MOST_ERROR] if found.error else None
                 date = found.submit_date[:MOST_DATE] if found.submit_date else None
                 # A named tuple's own constructor takes twice as long.
-                fields = (code, smsc_id, token, stat, state, error, now_ms, _reference(body.tlvs) if body.tlvs else None, date)
+                reference = _reference(body.tlvs) if body.tlvs else None
+                fields = (code, smsc_id, token, stat, state, error, now_ms, reference, date, raw)
                 read.received.append(tuple.__new__(Received, fields))
                 if found.raw and found.text_id is None and read_reply(found.raw).kind is not Kind.OTHER:
                     self._read_message(body, token, now_ms, read)

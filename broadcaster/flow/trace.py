@@ -172,7 +172,7 @@ def _attempts(connection: Connection, row: Row[Any], found: Campaign, lane: Lane
         which = {"part": item.part, "parts": lane.parts, "attempt": item.attempt, "lease": item.lease_id}
         if item.sent_ns is not None:
             yield Event(item.sent_ns // 1_000_000, "written", which | {"dup_risk": bool(item.dup_risk)})
-        said = {"state": State(item.state).name.lower(), "status": item.status, "smsc_id": item.smsc_id}
+        said = {"state": State(item.state).name.lower(), "status": item.status, "smsc_id": item.raw_id or item.smsc_id}
         # The carrier has taken another copy of the part as well, whichever answer came first (F39).
         twice = (item.part, item.attempt) in taken and sum(part == item.part for part, _ in taken) > 1
         known = {"reason": item.reason, "resolved": item.resolved, "confirmed_duplicate": twice}
@@ -184,7 +184,7 @@ def _attempts(connection: Connection, row: Row[Any], found: Campaign, lane: Lane
     )
     for item in connection.execute(inbox):
         if item.smsc_id in ids or not item.matched:
-            known = {"smsc_id": item.smsc_id, "stat": item.stat, "error": item.error, "matched": bool(item.matched)}
+            known = {"smsc_id": item.raw_id or item.smsc_id, "stat": item.stat, "error": item.error, "matched": bool(item.matched)}
             yield Event(item.received_ms, "receipt", known)
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 import structlog
 from sqlalchemy import Connection, Row, text
 
-from broadcaster.model import CarrierCard, IdRule, State
+from broadcaster.model import CarrierCard, State
 from broadcaster.smpp.errors import LocalProtocolError
 from broadcaster.store.audit import Auditor
 from broadcaster.store.campaigns import Lane
@@ -27,7 +27,7 @@ from broadcaster.store.writer import Writer
 WITHDRAW: Final = "withdraw"
 
 _HELD = text(
-    "SELECT s.message_id, s.part, s.smsc_id, m.token FROM submission s CROSS JOIN message m "
+    "SELECT s.message_id, s.part, coalesce(s.raw_id, s.smsc_id) AS smsc_id, m.token FROM submission s CROSS JOIN message m "
     "WHERE s.message_id >= :message AND s.message_id < :high AND (s.message_id > :message OR s.part > :part) "
     "AND s.state = :accepted AND s.smsc_id IS NOT NULL AND s.answered_ms >= :since AND m.id = s.message_id "
     "ORDER BY s.message_id, s.part LIMIT :limit"
@@ -113,7 +113,7 @@ class Withdrawal:
     async def _ask(self, account: Canceller, row: Row[Any]) -> int | None:
         (number,) = self._vault.reveal([row.token])
         try:
-            return await account.cancel(_spelt(row.smsc_id, account.card.ids), self._source, str(number))
+            return await account.cancel(row.smsc_id, self._source, str(number))
         except LocalProtocolError:
             # The link went down meanwhile, or this id cannot be one: nothing was asked.
             return None
@@ -126,8 +126,3 @@ class Withdrawal:
 def _under_way(connection: Connection, lane: Lane) -> bool:
     query = text("SELECT 1 FROM lease WHERE closed_ms IS NULL AND lane_id = :lane LIMIT 1")
     return connection.execute(query, {"lane": lane.id}).first() is not None
-
-
-def _spelt(smsc_id: str, ids: IdRule) -> str:
-    """Return an id as the carrier wrote it in its response, as far as that is known: its normal form is kept (F02)."""
-    return f"{int(smsc_id):X}" if ids.response == "hex" and smsc_id.isdecimal() else smsc_id

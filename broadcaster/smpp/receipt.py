@@ -226,6 +226,11 @@ def normal_id(raw: str, form: IdForm = "raw") -> str:
     return (plain.lstrip("0") or plain[:1])[:_MOST_ID_CHARACTERS]
 
 
+def own_spelling(raw: str | None, normal: str | None) -> str | None:
+    """Return how the carrier spelt an id where its normal form does not tell (F02), cut as that is; None where it does."""
+    return None if raw is None or raw == normal else raw[:_MOST_ID_CHARACTERS]
+
+
 def format_receipt(
     message_id: str,
     state: ReceiptState,

@@ -60,6 +60,8 @@ class Outcome(NamedTuple):
     sent_ns: int | None
     answered_ms: int
     reason: str | None
+    raw_id: str | None = None
+    """The carrier's own spelling of its id, where the card's rule made another of it (F02)."""
 
 
 _BEST = text(

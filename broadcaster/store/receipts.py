@@ -41,6 +41,8 @@ class Received(NamedTuple):
     received_ms: int
     reference: int | None = None
     submit_date: str | None = None
+    raw_id: str | None = None
+    """The id as the receipt spells it, where the card's rule made another of it (F02)."""
 
 
 # CROSS JOIN names the order of the loops, as in store/states.py. An answer that has not had its final receipt is found by its id

@@ -40,7 +40,7 @@ _UNDECIDED = (
 _RESOLVE = (
     "UPDATE submission SET state = CASE WHEN state = 1 AND ? < 20 AND EXISTS ("  # noqa: S608  a constant
     "  SELECT 1 FROM message m WHERE m.id = submission.message_id AND m.not_before_ms IS NULL) THEN 1 ELSE ? END, "
-    "status = ?, smsc_id = ?, answered_ms = ?, resolved = ? "
+    "status = ?, smsc_id = ?, raw_id = ?, answered_ms = ?, resolved = ? "
     f"WHERE message_id = ? AND part = ? AND attempt = ? AND {_OPEN_STILL}"
 )
 """A refusal of the first copy does not end the message while the second is under way: that one's answer will."""
@@ -58,6 +58,7 @@ def resolve(connection: Connection, outcomes: Sequence[Outcome]) -> int:
             max(item.state, int(State.REFUSED)),
             item.status,
             item.smsc_id,
+            item.raw_id,
             item.answered_ms,
             LATE_ANSWER,
             item.message_id,

@@ -219,16 +219,17 @@ def test_pages_follow_each_other_to_the_last_part(field):
     field.play(scene)
 
 
-def test_an_id_goes_back_in_the_carriers_own_spelling(field):
-    field.warn(1, card={"cancels": True, "ids": IdRule("hex", "dec")})
+@pytest.mark.parametrize(("rule", "spelt"), [(IdRule("hex", "dec"), "001a2F"), (IdRule("raw", "raw"), "00Ab-1F")])
+def test_an_id_goes_back_in_the_carriers_own_spelling(field, rule, spelt):
+    field.warn(1, card={"cancels": True, "ids": rule})
 
     async def scene(stage):
         board = Board(field, stage)
-        stage.sender.on_answer([(stage.link.flights.popleft(), 0, "1A2F")])
+        stage.sender.on_answer([(stage.link.flights.popleft(), 0, spelt)])
         await stage.calm()
         cancel(field)
         await board.beat(2)
-        assert board.ids() == ["1A2F"]
+        assert board.ids() == [spelt]
 
     field.play(scene)
 

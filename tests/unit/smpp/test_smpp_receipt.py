@@ -22,6 +22,7 @@ from broadcaster.smpp import (
     content,
     format_receipt,
     normal_id,
+    own_spelling,
     parse_receipt,
     receipt_dialect,
     receipt_time,
@@ -482,6 +483,14 @@ def test_f02_an_id_never_grows_beyond_what_a_table_keeps() -> None:
     assert normal_id("f" * 64, "hex") == str(16**64 - 1)
     assert len(normal_id("f" * 64, "hex")) == 78
     assert normal_id("9" * 300) == "9" * 80
+
+
+@pytest.mark.parametrize(
+    ("raw", "normal", "spelt"),
+    [("a1", "a1", None), ("00A1", "a1", "00A1"), ("A1", "161", "A1"), (None, None, None), ("Z" * 90, "z" * 80, "Z" * 80)],
+)
+def test_the_carriers_own_spelling_is_kept_where_the_normal_form_does_not_tell(raw, normal, spelt):
+    assert own_spelling(raw, normal) == spelt
     assert normal_id("f" * 65, "hex") == "f" * 65
 
 
