@@ -172,6 +172,27 @@ def test_a_full_window_refuses_and_control_requests_pass() -> None:
     assert link.esme.room == 0
 
 
+def test_many_submits_at_once_are_what_as_many_single_ones_are() -> None:
+    one, many = Link(), Link()
+    sequences = [one.esme.submit(TEMPLATE, NUMBER, row, 0.0, reference=row, part_reference=None) for row in range(10)]
+    many.esme.submit_all([(TEMPLATE, NUMBER, row, row, None) for row in range(10)], 0.0)
+    assert (many.esme.room, many.esme.next_deadline()) == (0, one.esme.next_deadline())
+    assert many.to_smsc() == one.to_smsc()
+    many.smsc.respond(sequences[-1], SubmitSmResp("last"))
+    assert many.to_esme() == [Answered(9, 0, "last")]
+
+
+def test_of_many_submits_those_before_the_one_that_does_not_fit_are_sent() -> None:
+    link = Link(window=2)
+    with pytest.raises(LocalProtocolError, match="destination"):
+        link.esme.submit_all([(TEMPLATE, NUMBER, 1, None, None), (TEMPLATE, b"", 2, None, None)], 0.0)
+    with pytest.raises(LocalProtocolError, match="window of 2 is full"):
+        link.esme.submit_all([(TEMPLATE, NUMBER, row, None, None) for row in (3, 4)], 0.0)
+    assert [event.body.destination for event in link.to_smsc() if isinstance(event, Submitted)] == [NUMBER.decode()] * 2
+    with pytest.raises(LocalProtocolError, match="when open"):
+        Session(Role.ESME).submit_all([], 0.0)
+
+
 def test_a_refused_submit_leaves_no_trace() -> None:
     link = Link()
     with pytest.raises(LocalProtocolError, match="destination"):
