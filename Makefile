@@ -39,7 +39,7 @@ check: $(STAMP) ## lint, types, layers, dependencies
 	$(BIN)/deptry .
 
 test: check coverage ## the gates and every test
-	$(BIN)/python -m pytest -n auto -m "not interop" --ignore=tests/unit/smpp
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not interop" --ignore=tests/unit/smpp
 
 coverage: $(STAMP) ## the tests of the SMPP package, which must run through every branch of it
 	$(BIN)/coverage run --branch --source=broadcaster/smpp --data-file=$(VENV)/.coverage -m pytest -q -p no:xdist tests/unit/smpp

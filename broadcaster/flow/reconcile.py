@@ -26,6 +26,7 @@ from broadcaster.rules.refusal import Kind, read_reply
 from broadcaster.rules.wire import part_reference, pieces
 from broadcaster.smpp.receipt import ReceiptState, normal_id
 from broadcaster.store.campaigns import campaigns, lanes
+from broadcaster.store.receipts import in_doubt
 from broadcaster.store.schema import LANE_SHIFT, lane, message, opt_out, receipt, reply, submission
 from broadcaster.store.vault import Vault
 
@@ -153,9 +154,14 @@ def compare(connection: Connection, card: CarrierCard, vault: Vault, plan: Numbe
     totals = theirs.totals
     nameless: list[_Ours] = []
     unknown: list[_Ours] = []
+    doubtful = in_doubt(connection, card.code)
+    left_alone = set(zip(vault.recall([row.token for row in doubtful]), (row.smsc_id for row in doubtful), strict=True))
     for ours in _submissions(connection, card, vault, signed):
         if ours.smsc_id:
-            totals["receipts_not_kept"] += not _agrees(ours.state, theirs.receipts.pop((ours.key[0], ours.smsc_id), []))
+            found = theirs.receipts.pop((ours.key[0], ours.smsc_id), [])
+            # A receipt that fits two parts is nobody's (F03).
+            alone = ours.state == State.ACCEPTED and (ours.key[0], ours.smsc_id) in left_alone
+            totals["receipts_not_kept"] += not alone and not _agrees(ours.state, found)
         if ours.status is not None and not ours.nameless:
             theirs.strike(ours)
         elif ours.nameless:

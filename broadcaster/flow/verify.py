@@ -231,7 +231,8 @@ def _refusals_obeyed(connection: Connection, every: list[Lane], order: Order) ->
             "SELECT count(DISTINCT s.message_id) FROM submission s JOIN message m ON m.id = s.message_id "
             "JOIN opt_out o ON o.token = m.token AND o.scope > :urgent WHERE s.message_id >= :low AND s.message_id < :high "
             "AND s.sent_ns / 1000000 > o.since_ms + :grace AND NOT EXISTS ("
-            "  SELECT 1 FROM submission b WHERE b.message_id = s.message_id AND b.sent_ns < s.sent_ns "
+            "  SELECT 1 FROM submission b WHERE b.message_id = s.message_id "
+            "  AND coalesce(b.sent_ns, b.answered_ms * 1000000) < s.sent_ns "
             "  AND (b.state >= :uncertain OR b.answered_ms >= s.sent_ns / 1000000))"
         )
         values = {

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, TextClause, func, select, text
+from sqlalchemy import Connection, Row, TextClause, func, select, text
 
 from broadcaster.model import State
 from broadcaster.store.campaigns import Lane
@@ -122,6 +122,16 @@ def unfounded(connection: Connection, lane: Lane) -> int:
     low, high = lane.id << LANE_SHIFT, (lane.id + 1) << LANE_SHIFT
     values = {"low": low, "high": high, "final": int(State.EXPIRED), "carrier": lane.carrier}
     return int(connection.execute(query, values).scalar_one())
+
+
+def in_doubt(connection: Connection, carrier: str) -> Sequence[Row[Any]]:
+    """Return (token, smsc_id) of the receipts that were left unmatched because two parts await one like them (F03)."""
+    query = text(
+        "SELECT r.token, r.smsc_id FROM receipt r CROSS JOIN submission s CROSS JOIN message m "  # noqa: S608  a constant
+        f"WHERE NOT r.matched AND r.carrier = :carrier AND {_FITS} GROUP BY r.id, r.token, r.smsc_id "
+        "HAVING min(s.message_id) < max(s.message_id) OR min(s.part) < max(s.part)"
+    )
+    return connection.execute(query, {"carrier": carrier}).all()
 
 
 def settle(connection: Connection, after: int, until: int) -> int:

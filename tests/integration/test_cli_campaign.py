@@ -175,6 +175,7 @@ def test_refusals_come_from_argv_file_or_stdin_and_are_always_masked(desk: Desk)
     (desk.folder / "so.txt").write_text("\ufeff+84 905 000 001\n\n0905.000.002\n", encoding="utf-8")
     assert desk.ok("optout", "add", "--file", "so.txt", "--evidence", "Đơn", "--json").document == {
         "recorded": 2,
+        "refused_before": 0,
         "scope": "all",
     }
     desk.ok("optout", "add", "0905000003", "--evidence", "Đơn")
@@ -200,7 +201,8 @@ def test_a_roster_of_the_wrong_carrier_is_refused(stocked: Desk) -> None:
     assert "49/49" in wrong.err
     assert stocked("roster", "import", "viettel.csv", "--carrier", "mobifone", *BASIS).code == 4
     assert stocked.ok("roster", "list", "--json").document == before
-    (stocked.folder / "more.csv").write_text(text + "113,lte:452-04:1000,2026-01-01T00:00:00\n", encoding="utf-8")
+    older = re.sub(r",20[^,\n]+$", ",2026-01-01T00:00:00", text, flags=re.MULTILINE)
+    (stocked.folder / "more.csv").write_text(older + "113,lte:452-04:1000,2026-01-01T00:00:00\n", encoding="utf-8")
     said = stocked.ok(
         *("roster", "import", "more.csv", "--carrier", "viettel", "--legal-basis", "x1", "--legal-date", "2026-01-02"),
         *("--observed-at", "2026-01-02T00:00"),

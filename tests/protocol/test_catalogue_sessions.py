@@ -499,10 +499,10 @@ def test_f39_an_answer_after_its_time_is_told_once(card, rig, tmp_path):
 def test_f39_a_late_answer_settles_the_uncertain(desk, card, rig, tmp_path, refused):
     """Taken or refused, it is known after all, and nobody is sent the text again."""
     people = rig.subscribers(20)
-    quick = dataclasses.replace(card, response_timeout_s=0.1)
+    quick = dataclasses.replace(card, response_timeout_s=0.5)
     job = desk.enlist(quick, people)
     answer = [rig.fault("vendor_status", status=0x08, at=[3, 9])] if refused else []
-    mood = rig.mood(rig.fault("delay_resp", at=[3, 9], ms=[600, 600]), *answer)
+    mood = rig.mood(rig.fault("delay_resp", at=[3, 9], ms=[2000, 2000]), *answer)
     seen = []
 
     async def scenario():

@@ -164,12 +164,14 @@ def _stops(record: Record) -> Iterator[str]:
 
 
 def _urgent_first(record: Record) -> Iterator[str]:
-    """While urgent messages wait that nothing holds up, no other is begun at that carrier."""
+    """While urgent messages wait that nothing holds up, no other is begun at that carrier; what a crash gave back waits a minute."""
     begun = list(_begun(record))
     for code in record.cards:
         urgent = [each.ns for message, each in begun if message.carrier == code and message.campaign == URGENT]
         others = [each.ns for message, each in begun if message.carrier == code and message.campaign == NAME]
         if not urgent:
+            continue
+        if any(urgent[0] < at < urgent[-1] for at in record.began_ns.values()):
             continue
         record.hits["urgent overtakes"] += any(at < urgent[0] for at in others) and any(at > urgent[-1] for at in others)
         between = sum(urgent[0] + SECOND_NS < at < urgent[-1] - SECOND_NS for at in others)
