@@ -27,6 +27,7 @@ from broadcaster.files.settings import load_settings
 from broadcaster.flow import admit, compose, enlist, intake, inventory
 from broadcaster.flow.status import Status, status
 from broadcaster.flow.verify import Check, verify
+from broadcaster.lang import speak
 from broadcaster.link.ledger import LedgerRow, read_ledger
 from broadcaster.model import (
     AreaCode,
@@ -44,6 +45,7 @@ from broadcaster.model import (
 )
 from broadcaster.service.installation import CONFIG_FILE, Installation, initialise, open_installation
 from broadcaster.store.campaigns import find_campaign
+from tests.integration.command_line import CommandLine
 
 REPOSITORY = Path(__file__).parents[2]
 HEADS = {"viettel": "8496", "vinaphone": "8491", "mobifone": "8490", "vietnamobile": "8492", "gmobile": "84993"}
@@ -328,3 +330,19 @@ def make_rig(tmp_path: Path) -> Iterator[Callable[..., Rig]]:
     for rig in rigs:
         rig.close()
     assert [leak for rig in rigs for leak in rig.leaks()] == []
+
+
+@pytest.fixture
+def command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[CommandLine]:
+    """Make a new installation the working folder; nothing of the caller's environment reaches it, nor its settings the caller."""
+    mask = os.umask(0o077)
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    for name in [name for name in os.environ if name.startswith("BROADCASTER_")]:
+        monkeypatch.delenv(name)
+    speak("vi")
+    made = CommandLine(tmp_path / "noi-cai-dat", capsys, monkeypatch)
+    assert made("init", str(made.folder)).code == 0
+    monkeypatch.chdir(made.folder)
+    yield made
+    os.umask(mask)

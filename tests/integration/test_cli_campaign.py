@@ -2,25 +2,22 @@
 
 import contextlib
 import datetime as dt
-import io
 import json
-import os
 import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from sqlalchemy import text
 
-from broadcaster.cli.main import run
 from broadcaster.flow import enlist
-from broadcaster.lang import speak
 from broadcaster.store.campaigns import find_campaign
 from broadcaster.store.engine import open_store
+from tests.integration.command_line import CommandLine, Said
 
 REPOSITORY = Path(__file__).parents[2]
 BASIS = ("--legal-basis", "01/DT", "--legal-date", "2026-01-05", "--observed-at", "newest")
@@ -54,28 +51,15 @@ RECIPIENTS = 30
 IN_CLEAR = re.compile(r"(?<!\d)(84|0)9\d{8}(?!\d)")
 
 
-class Said(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def document(self) -> Any:
-        return json.loads(self.out)
-
-
 class Desk:
     """An operator's desk: a folder with an installation, and the command line."""
 
-    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-        self.folder = folder
-        self._capsys = capsys
-        self._monkeypatch = monkeypatch
+    def __init__(self, command_line: CommandLine) -> None:
+        self.folder = command_line.folder
+        self._type = command_line
 
     def __call__(self, *arguments: str, stdin: str = "") -> Said:
-        self._monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
-        code = run(list(arguments))
-        said = Said(code, *self._capsys.readouterr())
+        said = self._type(*arguments, stdin=stdin)
         assert not IN_CLEAR.search(said.out + said.err), "a number stands in clear"
         return said
 
@@ -91,19 +75,8 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
-    mask = os.umask(0o077)
-    monkeypatch.setattr("sys.excepthook", sys.excepthook)
-    monkeypatch.setattr("threading.excepthook", __import__("threading").excepthook)
-    for name in [name for name in os.environ if name.startswith("BROADCASTER_")]:
-        monkeypatch.delenv(name)
-    speak("vi")
-    folder = tmp_path / "noi-cai-dat"
-    desk = Desk(folder, capsys, monkeypatch)
-    desk.ok("init", str(folder))
-    monkeypatch.chdir(folder)
-    yield desk
-    os.umask(mask)
+def desk(command_line: CommandLine) -> Desk:
+    return Desk(command_line)
 
 
 @pytest.fixture

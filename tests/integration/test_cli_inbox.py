@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from broadcaster.cli.main import run
-from broadcaster.lang import speak
+from tests.integration.command_line import CommandLine
 
 HEADING = "Số máy;Thời gian;Nội dung\n"
 TEXTS = (
@@ -27,29 +24,19 @@ TEXTS = (
 
 
 class Desk:
-    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        self.folder = folder
-        self._capsys = capsys
+    def __init__(self, command_line: CommandLine) -> None:
+        self.folder = command_line.folder
+        self._type = command_line
 
     def __call__(self, *arguments: str) -> tuple[int, str]:
-        code = run(list(arguments))
-        captured = self._capsys.readouterr()
-        return code, captured.out + captured.err
+        said = self._type(*arguments)
+        return said.code, said.out + said.err
 
 
 @pytest.fixture
-def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Desk:
-    monkeypatch.setattr("sys.excepthook", __import__("sys").excepthook)
-    monkeypatch.setattr("threading.excepthook", __import__("threading").excepthook)
-    for name in [name for name in os.environ if name.startswith("BROADCASTER_")]:
-        monkeypatch.delenv(name)
-    speak("vi")
-    folder = tmp_path / "installed"
-    desk = Desk(folder, capsys)
-    assert desk("init", str(folder))[0] == 0
-    monkeypatch.chdir(folder)
-    (folder / "texts.csv").write_text(TEXTS, encoding="utf-8")
-    return desk
+def desk(command_line: CommandLine) -> Desk:
+    (command_line.folder / "texts.csv").write_text(TEXTS, encoding="utf-8")
+    return Desk(command_line)
 
 
 def test_a_file_of_texts_is_obeyed_once_and_its_bad_rows_are_named_by_line(desk: Desk) -> None:

@@ -1,19 +1,13 @@
 """`roster import` as an operator meets it: questions, passwords, several files, the list of drops, ported numbers."""
 
 import datetime as dt
-import io
-import json
-import os
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
 import pyzipper
 
-from broadcaster.cli.main import run
-from broadcaster.lang import speak
+from tests.integration.command_line import CommandLine, Said
 
 REPOSITORY = Path(__file__).parents[2]
 BASIS = ("--legal-basis", "01/DT", "--legal-date", "05-01-2026")
@@ -21,53 +15,21 @@ NEWEST = ("--observed-at", "newest")
 PASSWORD = "mật khẩu 12"
 
 
-class Said(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def document(self) -> Any:
-        return json.loads(self.out)
-
-
-class Typed(io.StringIO):
-    """Standard input, at a terminal or not."""
-
-    def __init__(self, text: str, *, terminal: bool) -> None:
-        super().__init__(text)
-        self._terminal = terminal
-
-    def isatty(self) -> bool:
-        return self._terminal
-
-
 Roster = Callable[..., Said]
 
 
 @pytest.fixture
-def roster(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Roster]:
+def roster(command_line: CommandLine) -> Roster:
     """`broadcaster roster …` in a new installation with Viettel's card."""
-    mask = os.umask(0o077)
-    monkeypatch.setattr("sys.excepthook", sys.excepthook)
-    monkeypatch.setattr("threading.excepthook", __import__("threading").excepthook)
-    for name in [name for name in os.environ if name.startswith("BROADCASTER_")]:
-        monkeypatch.delenv(name)
-    speak("vi")
-    home = tmp_path / "home"
-    assert run(["init", str(home)]) == 0
-    monkeypatch.chdir(home)
-    (home / "carriers" / "viettel.toml").write_text((REPOSITORY / "carriers" / "rehearsal" / "viettel.toml").read_text("utf-8"))
-    capsys.readouterr()
+    card = (REPOSITORY / "carriers" / "rehearsal" / "viettel.toml").read_text("utf-8")
+    (command_line.folder / "carriers" / "viettel.toml").write_text(card)
 
     def say(*words: str, stdin: str = "", terminal: bool = False) -> Said:
-        monkeypatch.setattr("sys.stdin", Typed(stdin, terminal=terminal))
-        said = Said(run(["roster", *words]), *capsys.readouterr())
+        said = command_line("roster", *words, stdin=stdin, terminal=terminal)
         assert "84961" not in said.out + said.err
         return said
 
-    yield say
-    os.umask(mask)
+    return say
 
 
 @pytest.fixture

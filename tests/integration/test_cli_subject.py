@@ -1,62 +1,40 @@
 """`broadcaster subscriber` and `broadcaster hold` as an operator meets them: never the whole number on screen or on record."""
 
 import datetime as dt
-import io
 import json
-import os
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import click
 import pytest
 
-from broadcaster.cli.main import run
-from broadcaster.lang import speak
+from tests.integration.command_line import CommandLine, Said
 
 REPOSITORY = Path(__file__).parents[2]
 NUMBER = "84961000002"
-
-
-class Said(NamedTuple):
-    code: int
-    out: str
-    err: str
 
 
 Cli = Callable[..., Said]
 
 
 @pytest.fixture
-def cli(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Cli]:
+def cli(command_line: CommandLine) -> Cli:
     """Any command in a new installation with one roster of five and a refusal of the third."""
-    mask = os.umask(0o077)
-    monkeypatch.setattr("sys.excepthook", sys.excepthook)
-    monkeypatch.setattr("threading.excepthook", __import__("threading").excepthook)
-    for name in [name for name in os.environ if name.startswith("BROADCASTER_")]:
-        monkeypatch.delenv(name)
-    speak("vi")
-    home = tmp_path / "home"
-    assert run(["init", str(home)]) == 0
-    monkeypatch.chdir(home)
-    (home / "carriers" / "viettel.toml").write_text((REPOSITORY / "carriers" / "rehearsal" / "viettel.toml").read_text("utf-8"))
+    card = (REPOSITORY / "carriers" / "rehearsal" / "viettel.toml").read_text("utf-8")
+    (command_line.folder / "carriers" / "viettel.toml").write_text(card)
 
     def say(*words: str, stdin: str = "") -> Said:
-        monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
-        said = Said(run(list(words)), *capsys.readouterr())
+        said = command_line(*words, stdin=stdin)
         assert "61000002" not in said.out + said.err
         return said
 
     seen = (dt.datetime.now(dt.UTC) - dt.timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
     rows = [f"8496100{at:04d},lte:452-04:1000,{seen}" for at in range(5)]
     Path("a.csv").write_text("\n".join(["msisdn,cell,last_seen", *rows]) + "\n")
-    capsys.readouterr()
     basis = ("--legal-basis", "01/DT", "--legal-date", "2026-01-05", "--observed-at", "newest")
     assert say("roster", "import", "a.csv", "--carrier", "viettel", *basis).code == 0
     assert say("optout", "add", "--evidence", "đơn 7", stdin=NUMBER).code == 0
-    yield say
-    os.umask(mask)
+    return say
 
 
 def test_the_number_is_asked_for_or_read_and_never_shown(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,63 +1,26 @@
 """`broadcaster vault` as an operator and the holders of recovery sheets meet it."""
 
-import io
 import json
-import os
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
-from broadcaster.cli.main import run
 from broadcaster.files.recovery import read_sheet, split_key
 from broadcaster.files.settings import load_settings
-from broadcaster.lang import speak
 from broadcaster.service.installation import CONFIG_FILE, open_installation
 from broadcaster.store import audit
-
-
-class Said(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-class Typed(io.StringIO):
-    """Standard input, at a terminal or not."""
-
-    def __init__(self, text: str, *, terminal: bool) -> None:
-        super().__init__(text)
-        self._terminal = terminal
-
-    def isatty(self) -> bool:
-        return self._terminal
-
+from tests.integration.command_line import CommandLine, Said
 
 Vault = Callable[..., Said]
 
 
 @pytest.fixture
-def vault(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Vault]:
+def vault(command_line: CommandLine) -> Vault:
     """`broadcaster vault …` in a new installation, which is the working folder."""
-    mask = os.umask(0o077)
-    monkeypatch.setattr("sys.excepthook", sys.excepthook)
-    monkeypatch.setattr("threading.excepthook", __import__("threading").excepthook)
-    for name in [name for name in os.environ if name.startswith("BROADCASTER_")]:
-        monkeypatch.delenv(name)
-    speak("vi")
-    home = tmp_path / "home"
-    assert run(["init", str(home)]) == 0
-    monkeypatch.chdir(home)
-    capsys.readouterr()
-
-    def say(*words: str, stdin: str = "", terminal: bool = False) -> Said:
-        monkeypatch.setattr("sys.stdin", Typed(stdin, terminal=terminal))
-        return Said(run(["vault", *words]), *capsys.readouterr())
-
-    yield say
-    os.umask(mask)
+    return partial(command_line, "vault")
 
 
 def entries() -> list[audit.Entry]:
